@@ -1,0 +1,1 @@
+"""Prepared subjects on disk, what writes them, and simulated ones."""

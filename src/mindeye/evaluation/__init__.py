@@ -1,0 +1,1 @@
+"""Scores of anybody's retrieval and reconstructions, with floors and ceilings."""

@@ -1,0 +1,1 @@
+"""From predicted embeddings to pictures."""

@@ -1,0 +1,1 @@
+"""Networks and linear baselines that map betas to targets."""

@@ -1,0 +1,43 @@
+"""Progress bars with an ETA, on standard error; silent when `MINDEYE_PROGRESS=0`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+T = TypeVar("T")
+
+
+def track(
+    items: Iterable[T], description: str, *, total: int | None = None, done: int = 0
+) -> Iterator[T]:
+    """Yield items under a progress bar with elapsed time and ETA.
+
+    Parameters
+    ----------
+    items
+        What is left to do.
+    description
+        Name of the stage, shown before the bar.
+    total
+        Number of all items, taken from `items` if it has a length.
+    done
+        Items finished by an earlier, interrupted call.
+    """
+    if total is None and isinstance(items, Sized):
+        total = done + len(items)
+    # A file or a CI log gets a line every few seconds, a terminal a living bar.
+    interval = 0.1 if sys.stderr.isatty() else 5.0
+    yield from tqdm(
+        items,
+        desc=f"{description:<12}",
+        total=total,
+        initial=done,
+        mininterval=interval,
+        disable=os.environ.get("MINDEYE_PROGRESS") == "0",
+        dynamic_ncols=True,
+    )

@@ -1,0 +1,1 @@
+"""The spaces a brain is decoded into: encoders, autoencoders, their cache."""

@@ -1,0 +1,1 @@
+"""Objectives, the loop that runs them, checkpoints."""

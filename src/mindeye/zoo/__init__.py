@@ -1,0 +1,1 @@
+"""Small embedded models that run without a GPU or a model hub."""
