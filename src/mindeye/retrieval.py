@@ -8,7 +8,9 @@ log-likelihood or any other similarity is ranked by the same code.
 
 Ties count half: a truth that shares its score with ``t`` others is placed in the middle of
 them, so constant predictions rank at chance instead of at the top. A top-k hit needs that
-middle position to be inside the first k.
+middle position to be inside the first k. Cosine scores that differ by no more than their
+rounding error (`rounding`) are ties; given score matrices are compared exactly unless a
+tolerance is passed.
 
 Axes: Q queries, G gallery items, S stimuli (Q = G = S, truth on the diagonal), D width.
 """
@@ -46,7 +48,17 @@ def similarity(queries: Tensor, gallery: Tensor) -> Tensor:
     return _unit(q) @ _unit(g).T
 
 
-def ranks_from_scores(scores: Tensor, truth: Tensor | None = None) -> Tensor:
+def rounding(dtype: torch.dtype) -> float:
+    """Difference up to which two cosines of this dtype count as equal: 8 machine epsilons.
+
+    Equal vectors in different columns of a matrix product come out that far apart.
+    """
+    return 8 * torch.finfo(dtype).eps
+
+
+def ranks_from_scores(
+    scores: Tensor, truth: Tensor | None = None, *, tie_tolerance: float = 0.0
+) -> Tensor:
     """0-based rank of the truth in every row of a score matrix, ties counted half.
 
     Parameters
@@ -55,6 +67,8 @@ def ranks_from_scores(scores: Tensor, truth: Tensor | None = None) -> Tensor:
         Higher means a better match.
     truth : LongTensor (Q,), optional
         Gallery index of every query's truth; default: the diagonal.
+    tie_tolerance : float
+        Scores that differ by no more than this are tied.
 
     Returns
     -------
@@ -65,8 +79,8 @@ def ranks_from_scores(scores: Tensor, truth: Tensor | None = None) -> Tensor:
     if not bool(torch.isfinite(scores).all()):
         raise DataError("retrieval scores contain NaN or infinity; check the embeddings")
     own = scores.gather(1, truth[:, None])  # (Q, 1)
-    better = (scores > own).sum(dim=1)
-    tied = (scores == own).sum(dim=1) - 1
+    better = (scores > own + tie_tolerance).sum(dim=1)
+    tied = (scores >= own - tie_tolerance).sum(dim=1) - better - 1
     return better.double() + tied.double() / 2
 
 
@@ -95,7 +109,9 @@ def ranks(
     truth = _checked_truth(truth, len(q), len(g))
     unit_gallery = _unit(g).T  # (D, G)
     parts = [
-        ranks_from_scores(_unit(q[start : start + chunk]) @ unit_gallery, part)
+        ranks_from_scores(
+            _unit(q[start : start + chunk]) @ unit_gallery, part, tie_tolerance=rounding(q.dtype)
+        )
         for start, part in _chunks(truth, chunk)
     ]
     return torch.cat(parts)
@@ -136,7 +152,12 @@ class NWayResult:
 
 
 def nway_top1_from_scores(
-    scores: Tensor, *, candidates: int = 300, draws: int = 30, rng: np.random.Generator
+    scores: Tensor,
+    *,
+    candidates: int = 300,
+    draws: int = 30,
+    rng: np.random.Generator,
+    tie_tolerance: float = 0.0,
 ) -> NWayResult:
     """Top-1 retrieval within random pools, from a score matrix (S, S); rows are queries.
 
@@ -154,6 +175,8 @@ def nway_top1_from_scores(
         Number of pools.
     rng : numpy.random.Generator
         Draws the pools.
+    tie_tolerance : float
+        As in `ranks_from_scores`.
 
     Returns
     -------
@@ -170,13 +193,11 @@ def nway_top1_from_scores(
         )
     size = min(candidates, n)
     pools = [np.arange(n)] if size == n else [rng.permutation(n)[:size] for _ in range(draws)]
-    hits = torch.zeros(n, dtype=torch.float64)
-    seen = torch.zeros(n, dtype=torch.float64)
+    hits, seen = torch.zeros(2, n, dtype=torch.float64)
     per_draw = []
-    for members in pools:
-        pool = torch.from_numpy(members)
-        on_device = pool.to(scores.device)
-        hit = (ranks_from_scores(scores[on_device][:, on_device]) <= 0).double().cpu()
+    for pool in map(torch.from_numpy, pools):
+        inside = scores[pool.to(scores.device)][:, pool.to(scores.device)]
+        hit = (ranks_from_scores(inside, tie_tolerance=tie_tolerance) <= 0).double().cpu()
         hits[pool] += hit
         seen[pool] += 1
         per_draw.append(hit.mean())
@@ -196,7 +217,11 @@ def nway_top1(
     See `nway_top1_from_scores`, which this calls on `similarity(queries, gallery)`.
     """
     return nway_top1_from_scores(
-        similarity(queries, gallery), candidates=candidates, draws=draws, rng=rng
+        similarity(queries, gallery),
+        candidates=candidates,
+        draws=draws,
+        rng=rng,
+        tie_tolerance=rounding(queries.dtype),
     )
 
 
@@ -236,7 +261,7 @@ def expected_nway_success(ranks: Tensor, gallery_size: int, candidates: int) -> 
 def top_matches(
     queries: Tensor, gallery: Tensor, k: int, *, chunk: int = 1024
 ) -> tuple[Tensor, Tensor]:
-    """The k gallery items most similar to every query, best first.
+    """Find the k gallery items most similar to every query, best first.
 
     Parameters
     ----------
@@ -293,6 +318,6 @@ def _checked_truth(truth: Tensor | None, n_queries: int, n_gallery: int) -> Tens
         truth = torch.arange(n_queries)
     if truth.shape != (n_queries,):
         raise DataError(f"truth must hold one index per query ({n_queries}), has {truth.shape}")
-    if n_queries and not (0 <= int(truth.min()) and int(truth.max()) < n_gallery):
+    if n_queries and not (int(truth.min()) >= 0 and int(truth.max()) < n_gallery):
         raise DataError(f"truth points outside the gallery of {n_gallery} items")
     return truth.long()
