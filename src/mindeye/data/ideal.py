@@ -1,0 +1,64 @@
+"""The ideal observer of a simulated subject: the limit no decoder can pass.
+
+It knows every voxel's noise-free response to every candidate and the covariance of the noise, and
+ranks candidates by the Gaussian likelihood of the measured betas.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindeye.data.subject import Subject
+from mindeye.errors import DataError
+
+
+def has_truth(subject: Subject) -> bool:
+    """Return whether the subject is simulated and its noise-free responses are known."""
+    return (subject.path / "truth" / "responses.npy").is_file()
+
+
+def log_likelihood(subject: Subject, stimulus_ids: list[str]) -> NDArray[np.float64]:
+    """Return the log likelihood of each stimulus's mean betas under each candidate.
+
+    With the mean over r repeats, noise has covariance (L L' + diag(d^2)) / r, where L are the
+    loadings of common noise; its inverse is taken by the Woodbury identity.
+
+    Parameters
+    ----------
+    subject
+        A simulated subject.
+    stimulus_ids
+        S stimuli, both queries and candidates.
+
+    Returns
+    -------
+    array
+        (S, S) up to a constant a row: rows are brains, columns candidates.
+
+    Raises
+    ------
+    DataError
+        If the subject has no known truth.
+    """
+    if not has_truth(subject):
+        raise DataError(f"{subject.path} is not simulated: there is no ideal observer of it")
+    folder = subject.path / "truth"
+    rows = [subject.row_of_stimulus[s] for s in stimulus_ids]
+    responses = np.load(folder / "responses.npy", mmap_mode="r")[rows].astype(np.float64)
+    loadings = np.load(folder / "noise_loadings.npy").astype(np.float64)
+    own = np.load(folder / "noise_deviation.npy").astype(np.float64)
+    betas = subject.mean_betas(stimulus_ids).astype(np.float64)
+    repeats = np.array([len(subject.rows_by_stimulus[s]) for s in stimulus_ids])
+
+    white = 1 / own**2
+    inner = np.linalg.inv(np.eye(loadings.shape[1]) + (loadings.T * white) @ loadings)
+    weighted = loadings * white[:, None]
+
+    def precision(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(values * white - (values @ weighted) @ inner @ weighted.T)
+
+    # -(b - m)' P (b - m) / 2 without the term in b alone, which is the same for all candidates.
+    cross = betas @ precision(responses).T
+    norm = np.einsum("sv,sv->s", responses, precision(responses))
+    return np.asarray(repeats[:, None] * (cross - norm / 2))

@@ -1,0 +1,286 @@
+"""A prepared subject on disk: what every source becomes and every stage reads.
+
+::
+
+    DIR/betas.npy       (N, V) float32, memory-mapped
+        trials.csv      session, run, trial, stimulus_id, repeat; one row a beta
+        stimuli.npy     (S, H, W, 3) uint8, memory-mapped
+        stimuli.csv     stimulus_id, split and, where known, caption; one row a picture
+        voxels.csv      one row a voxel: noise_ceiling, x, y, z, roi ... (optional columns)
+        truth/          only for simulated subjects: what is needed for an ideal observer
+        subject.json    source, space, units, licence, versions, SHA-256 of every file above
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mindeye.data.preprocess import check_finite, constant_voxels
+from mindeye.data.splits import SPLITS, check_disjoint
+from mindeye.data.trials import COLUMNS, read_trials, trials_by_stimulus
+from mindeye.errors import DataError
+from mindeye.progress import track
+from mindeye.runs import (
+    provenance,
+    read_json,
+    sha256,
+    write_array,
+    write_json,
+    write_text,
+)
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A prepared subject, opened from disk.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+    info
+        Content of `subject.json`.
+    betas
+        (N, V) float32, memory-mapped, read-only.
+    trials
+        One row a trial, in the order of the betas.
+    stimuli
+        One row a stimulus: `stimulus_id`, `split`, optionally `caption`.
+    voxels
+        One row a voxel.
+    """
+
+    path: Path
+    info: dict[str, Any]
+    betas: NDArray[np.float32]
+    trials: pd.DataFrame
+    stimuli: pd.DataFrame
+    voxels: pd.DataFrame
+
+    @cached_property
+    def pictures(self) -> NDArray[np.uint8]:
+        """All stimuli (S, H, W, 3), memory-mapped."""
+        return _load_array(self.path / "stimuli.npy")
+
+    @cached_property
+    def splits(self) -> dict[str, list[str]]:
+        """Stimulus ids of train, val and test."""
+        table = self.stimuli
+        return {s: table.loc[table["split"] == s, "stimulus_id"].tolist() for s in SPLITS}
+
+    @cached_property
+    def row_of_stimulus(self) -> dict[str, int]:
+        """Row in `stimuli` and `pictures` of every stimulus id."""
+        return {s: i for i, s in enumerate(self.stimuli["stimulus_id"])}
+
+    @cached_property
+    def rows_by_stimulus(self) -> dict[str, NDArray[np.int64]]:
+        """Rows of the betas of every stimulus, in the order of repeats."""
+        return trials_by_stimulus(self.trials)
+
+    def stimulus(self, stimulus_id: str | int) -> NDArray[np.uint8]:
+        """Return one picture (H, W, 3), 0..255.
+
+        Raises
+        ------
+        DataError
+            If there is no such stimulus.
+        """
+        row = self.row_of_stimulus.get(str(stimulus_id))
+        if row is None:
+            raise DataError(f"{self.path} has no stimulus {str(stimulus_id)!r}")
+        return np.asarray(self.pictures[row])
+
+    def pictures_of(self, stimulus_ids: Sequence[str]) -> NDArray[np.uint8]:
+        """Return pictures (len, H, W, 3) in the order asked for."""
+        return np.asarray(self.pictures[[self.row_of_stimulus[s] for s in stimulus_ids]])
+
+    def mean_betas(self, stimulus_ids: Sequence[str]) -> NDArray[np.float32]:
+        """Return betas averaged over the repeats of each stimulus (len, V)."""
+        rows = self.rows_by_stimulus
+        return np.stack([self.betas[rows[s]].mean(axis=0) for s in stimulus_ids])
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of the content, part of every stage's key."""
+        return str(self.info["fingerprint"])
+
+
+def _load_array(path: Path) -> NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} is missing or not a plain .npy array ({error}); prepare the subject again"
+        ) from error
+
+
+def load_subject(folder: str | Path) -> Subject:
+    """Open a prepared subject.
+
+    Raises
+    ------
+    DataError
+        If the folder is not a prepared subject or its parts do not fit together.
+    """
+    path = Path(folder)
+    if not (path / "subject.json").is_file():
+        raise DataError(
+            f"{path} is not a prepared subject (no subject.json); make one with `mindeye prepare`"
+        )
+    info = read_json(path / "subject.json")
+    if info.get("format") != FORMAT:
+        raise DataError(
+            f"{path} has format {info.get('format')!r}, this version reads {FORMAT}; prepare it "
+            "again"
+        )
+    subject = Subject(
+        path=path,
+        info=info,
+        betas=_load_array(path / "betas.npy"),
+        trials=read_trials(path / "trials.csv"),
+        stimuli=pd.read_csv(path / "stimuli.csv", dtype={"stimulus_id": str, "split": str}),
+        voxels=pd.read_csv(path / "voxels.csv"),
+    )
+    trials, voxels = subject.betas.shape
+    if len(subject.trials) != trials or len(subject.voxels) != voxels:
+        raise DataError(
+            f"{path}: betas are {trials} trials x {voxels} voxels, but trials.csv has "
+            f"{len(subject.trials)} rows and voxels.csv {len(subject.voxels)}; prepare it again"
+        )
+    return subject
+
+
+def write_subject(
+    folder: Path,
+    *,
+    betas: NDArray[np.float32],
+    trials: pd.DataFrame,
+    pictures: NDArray[np.uint8],
+    stimuli: pd.DataFrame,
+    voxels: pd.DataFrame,
+    info: Mapping[str, Any],
+    truth: Mapping[str, NDArray[Any]] | None = None,
+) -> Subject:
+    """Write a prepared subject; `subject.json` comes last, so a torn one is never taken for whole.
+
+    Parameters
+    ----------
+    folder
+        Where to; an earlier subject of the same folder is replaced.
+    betas, trials, pictures, stimuli, voxels
+        As in `Subject`.
+    info
+        Facts for `subject.json`: source, space, units, licence ...
+    truth
+        Arrays of the `truth` folder (simulated subjects).
+
+    Raises
+    ------
+    DataError
+        If parts do not fit together (see `validate`).
+    """
+    if (folder / "subject.json").exists():
+        (folder / "subject.json").unlink()
+    elif folder.exists() and any(folder.iterdir()) and not (folder / "betas.npy").exists():
+        raise DataError(f"{folder} is not empty and not a prepared subject; give another --out")
+    write_array(folder / "betas.npy", np.ascontiguousarray(betas, dtype=np.float32))
+    write_array(folder / "stimuli.npy", np.ascontiguousarray(pictures, dtype=np.uint8))
+    for name, table in (("trials", trials), ("stimuli", stimuli), ("voxels", voxels)):
+        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    for name, array in (truth or {}).items():
+        write_array(folder / "truth" / f"{name}.npy", array)
+    names = ["betas.npy", "stimuli.npy", "trials.csv", "stimuli.csv", "voxels.csv"]
+    names += [f"truth/{name}.npy" for name in truth or {}]
+    sums = {name: sha256(folder / name) for name in names}
+    # The fingerprint speaks of content alone, not of when or where it was made.
+    fingerprint = "".join(sums[n][:8] for n in names)
+    content = {"format": FORMAT, **info, **provenance(), "fingerprint": fingerprint, "sha256": sums}
+    write_json(folder / "subject.json", content)
+    return load_subject(folder)
+
+
+def validate(subject: Subject) -> list[str]:
+    """Return every inconsistency of a subject's content in words; empty if there is none."""
+    problems = []
+    missing = [c for c in COLUMNS if c not in subject.trials.columns]
+    if missing:
+        problems.append(f"trials.csv lacks the columns {missing}")
+    unknown = sorted(set(subject.trials["stimulus_id"]) - set(subject.stimuli["stimulus_id"]))
+    if unknown:
+        problems.append(f"stimulus {unknown[0]!r} has trials but no picture ({len(unknown)} such)")
+    if len(subject.pictures) != len(subject.stimuli):
+        problems.append(f"{len(subject.pictures)} pictures for {len(subject.stimuli)} stimuli")
+    doubled = subject.stimuli["stimulus_id"].duplicated()
+    if doubled.any():
+        problems.append(
+            f"stimulus {subject.stimuli['stimulus_id'][doubled].iloc[0]!r} occurs twice"
+        )
+    try:
+        check_disjoint(subject.splits)
+        check_finite(subject.betas)
+    except DataError as error:
+        problems.append(str(error))
+    constant = constant_voxels(subject.betas)
+    if len(constant):
+        problems.append(f"voxel {constant[0]} never changes ({len(constant)} such voxels)")
+    for name in SPLITS:
+        unseen = [s for s in subject.splits[name] if s not in subject.rows_by_stimulus]
+        if unseen:
+            problems.append(f"stimulus {unseen[0]!r} of {name} has no trial ({len(unseen)} such)")
+    return problems
+
+
+def check_subject(folder: str | Path) -> Subject:
+    """Verify a prepared subject: checksums of every file, then its content.
+
+    Raises
+    ------
+    DataError
+        Naming the first file that changed or the first inconsistency.
+    """
+    subject = load_subject(folder)
+    for name, expected in track(subject.info["sha256"].items(), "check"):
+        path = (subject.path / name).resolve()
+        if not path.is_relative_to(subject.path.resolve()):
+            raise DataError(f"subject.json names a file outside the subject: {name!r}")
+        if not path.is_file():
+            raise DataError(f"{path} is missing; prepare the subject again")
+        if sha256(path) != expected:
+            raise DataError(f"{path} has changed since it was prepared; prepare the subject again")
+    problems = validate(subject)
+    if problems:
+        raise DataError(f"{subject.path}: {problems[0]}")
+    return subject
+
+
+def describe(subject: Subject) -> dict[str, Any]:
+    """Return the facts of a subject that `mindeye info` and the report show."""
+    info = subject.info
+    ceilings = subject.voxels.get("noise_ceiling")
+    return {
+        "subject": info.get("subject", subject.path.name),
+        "source": info.get("source", "unknown"),
+        "simulated": bool(info.get("simulated", False)),
+        "licence": info.get("licence", "not stated"),
+        "space": info.get("space", "not stated"),
+        "units": info.get("units", "not stated"),
+        "trials": int(subject.betas.shape[0]),
+        "voxels": int(subject.betas.shape[1]),
+        "sessions": int(subject.trials["session"].nunique()),
+        "stimuli": len(subject.stimuli),
+        "picture size": "{} x {}".format(*subject.pictures.shape[1:3]),
+        **{f"{name} stimuli": len(ids) for name, ids in subject.splits.items()},
+        "repeats": int(subject.trials["repeat"].max()) + 1,
+        "mean noise ceiling": None if ceilings is None else round(float(ceilings.mean()), 4),
+    }
