@@ -164,3 +164,12 @@ def test_broken_inputs_are_refused_by_name() -> None:
         retrieval.ranks(good, good, torch.tensor([0, 1, 3]))
     with pytest.raises(DataError, match="square"):
         retrieval.nway_top1_from_scores(torch.ones(3, 4), rng=np.random.default_rng(0))
+
+
+def test_the_rank_table_holds_the_rank_of_every_pairing(noisy_pair: tuple[Tensor, Tensor]) -> None:
+    scores = retrieval.similarity(*noisy_pair)
+    scores[3] = 0.25  # a row of ties
+    table = retrieval.rank_table(scores)
+    for j in range(60):
+        expected = retrieval.ranks_from_scores(scores, torch.full((60,), j))
+        assert torch.equal(table[:, j], expected)

@@ -84,6 +84,29 @@ def ranks_from_scores(
     return better.double() + tied.double() / 2
 
 
+def rank_table(scores: Tensor, *, tie_tolerance: float = 0.0) -> Tensor:
+    """Rank that every query would get if its truth were any of the gallery items.
+
+    Parameters
+    ----------
+    scores : Tensor (Q, G)
+        Higher means a better match.
+    tie_tolerance : float
+        As in `ranks_from_scores`.
+
+    Returns
+    -------
+    Tensor (Q, G)
+        float64; entry (i, j) is the rank of query i under the pairing i -> j.
+    """
+    scores = scores.contiguous()
+    ordered = scores.sort(dim=1).values.contiguous()
+    not_better = torch.searchsorted(ordered, scores + tie_tolerance, right=True)
+    worse = torch.searchsorted(ordered, scores - tie_tolerance)
+    better = scores.shape[1] - not_better
+    return better.double() + (not_better - worse - 1).double() / 2
+
+
 def ranks(
     queries: Tensor, gallery: Tensor, truth: Tensor | None = None, *, chunk: int = 1024
 ) -> Tensor:

@@ -1,0 +1,143 @@
+"""Controls: what a score would be if the brain had said nothing, or only little.
+
+* shuffled-brain floor: the same predictions paired with other people's pictures, many times.
+  It keeps everything about the predictions except which stimulus they belong to.
+* training-picture floors: showing a training picture instead of a reconstruction, the nearest
+  one to the prediction (all a decoder can do that only looks up) or a random one.
+* effective rank: how many dimensions the predictions use (output dimension collapse,
+  Shirakawa et al. 2024, arXiv 2405.10078).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mindeye.errors import DataError
+from mindeye.evaluation.uncertainty import Interval, Statistic
+from mindeye.retrieval import top_matches
+
+
+def shuffled_floor(
+    table: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    shuffles: int = 200,
+    level: float = 0.95,
+    statistic: Statistic = np.mean,
+) -> Interval:
+    """Score of a metric when predictions are paired with pictures at random.
+
+    Parameters
+    ----------
+    table : array (S, S)
+        Entry (i, j): what query i would score if its truth were j.
+    rng : numpy.random.Generator
+        Draws the pairings.
+    shuffles : int
+        Random pairings; each is a uniform permutation of the stimuli.
+    level : float
+        Share of shuffles inside the interval.
+    statistic : callable
+        Over stimuli: ``(array, axis=-1)``.
+
+    Returns
+    -------
+    Interval
+        Mean and quantiles over shuffles. For two-way identification the interval contains 0.5.
+    """
+    table = np.asarray(table, dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] != table.shape[1]:
+        raise DataError(f"a pairing table must be square, got {table.shape}")
+    rows = np.arange(len(table))
+    scores = np.asarray(
+        [statistic(table[rows, rng.permutation(len(table))], axis=-1) for _ in range(shuffles)]
+    )
+    return _summary(scores, level)
+
+
+def shuffled_floor_of(
+    score: Callable[[NDArray[np.int64], NDArray[np.int64]], float],
+    n: int,
+    rng: np.random.Generator,
+    *,
+    shuffles: int = 3,
+    level: float = 0.95,
+) -> Interval:
+    """`shuffled_floor` for metrics too slow for a table of all pairs (SSIM).
+
+    Parameters
+    ----------
+    score : callable
+        Takes two permutations (n,), of predictions and of pictures, and returns the metric
+        of pairing them; it may use the first few pairs only.
+    n : int
+        Stimuli.
+    rng : numpy.random.Generator
+        Draws the permutations; a picture meets its own prediction as often as by chance.
+    shuffles, level
+        As in `shuffled_floor`.
+    """
+    scores = [score(rng.permutation(n), rng.permutation(n)) for _ in range(shuffles)]
+    return _summary(np.asarray(scores, dtype=np.float64), level)
+
+
+def nearest_training_picture(predicted: Tensor, training: Tensor) -> NDArray[np.int64]:
+    """Index of the training picture whose embedding is nearest (cosine) to each prediction.
+
+    Parameters
+    ----------
+    predicted : Tensor (Q, D)
+        Predicted embeddings of the test stimuli.
+    training : Tensor (T, D)
+        Embeddings of the training pictures.
+
+    Returns
+    -------
+    array (Q,)
+        Show these pictures as if they were reconstructions.
+    """
+    indices, _ = top_matches(predicted, training, 1)
+    return indices[:, 0].cpu().numpy()
+
+
+def random_training_picture(n: int, n_training: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Index of a random training picture for each of n test stimuli, with replacement."""
+    if n_training < 1:
+        raise DataError("there is no training picture to draw from")
+    return rng.integers(0, n_training, n)
+
+
+def effective_rank(rows: Tensor | NDArray[Any]) -> float:
+    """Participation ratio of the covariance over stimuli.
+
+    (sum of eigenvalues)^2 / sum of squared eigenvalues: 1 if all predictions lie on a line,
+    min(S - 1, D) if they spread evenly. Compare with that of the true embeddings.
+
+    Parameters
+    ----------
+    rows : array (S, D)
+        Predicted or true embeddings; trailing axes are flattened.
+
+    Returns
+    -------
+    float
+        In [1, min(S - 1, D)], or 0 if all rows are equal.
+    """
+    x = torch.as_tensor(rows).detach().double().flatten(1).cpu().numpy()
+    if not np.isfinite(x).all():
+        raise DataError("embeddings contain NaN or infinity")
+    x = x - x.mean(axis=0)
+    gram = x @ x.T if len(x) <= x.shape[1] else x.T @ x
+    total = float(np.square(gram).sum())
+    return 0.0 if total == 0 else float(np.trace(gram)) ** 2 / total
+
+
+def _summary(scores: NDArray[np.float64], level: float) -> Interval:
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(scores.mean()), float(low), float(high))

@@ -1,0 +1,135 @@
+"""Claims about feature networks: named when missing, never replaced, never downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mindeye.errors import CheckpointError, DataError
+from mindeye.evaluation import features
+
+
+@pytest.fixture(autouse=True)
+def no_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+
+
+def test_networks_not_on_the_machine_are_all_named(tmp_path: Path) -> None:
+    found, missing = features.available_extractors(tmp_path)
+    assert found == []
+    assert [m.metric for m in missing] == [
+        "two_way_alexnet2",
+        "two_way_alexnet5",
+        "two_way_inception_v3",
+        "two_way_clip_vit_l14",
+        "distance_efficientnet_b1",
+        "distance_swav",
+    ]
+    assert all("not on this machine" in m.why and "download" in m.how for m in missing)
+
+
+def test_looking_for_weights_opens_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("tried to connect")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    features.available_extractors(tmp_path)
+
+
+def test_a_torn_weights_file_is_named_and_not_used(tmp_path: Path) -> None:
+    (tmp_path / "alexnet-owt-7be5be79.pth").write_bytes(b"half a download")
+    found, missing = features.available_extractors(tmp_path)
+    assert found == []
+    assert "alexnet-owt-7be5be79.pth" in missing[0].why
+    assert "not on this machine" not in missing[0].why
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="AlexNet"):
+        features.load_extractor("alexnet2", tmp_path / "x.pth")
+
+
+def test_alexnet_layers_are_the_second_and_fifth_after_their_relu(tmp_path: Path) -> None:
+    from torchvision.models import alexnet
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    torch.manual_seed(0)
+    model = alexnet(weights=None).eval()
+    path = tmp_path / "alexnet-owt-7be5be79.pth"
+    torch.save(model.state_dict(), path)
+    images = torch.rand(2, 3, 256, 256)
+    mean, std = (
+        torch.tensor(x)[:, None, None] for x in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
+    nodes = create_feature_extractor(model, ["features.4", "features.11"])
+    with torch.no_grad():
+        expected = nodes((images - mean) / std)
+    for name, node in (("alexnet2", "features.4"), ("alexnet5", "features.11")):
+        found = features.load_extractor(name, path).extract(images)
+        torch.testing.assert_close(found, expected[node].flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "builder", "width"),
+    [("inception_v3", "inception_v3", 2048), ("efficientnet_b1", "efficientnet_b1", 1280)],
+)
+def test_pooled_networks_give_the_average_pool(
+    tmp_path: Path, name: str, builder: str, width: int
+) -> None:
+    import torchvision.models
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    torch.manual_seed(0)
+    kwargs = {"transform_input": True, "init_weights": False} if "inception" in name else {}
+    model = getattr(torchvision.models, builder)(weights=None, **kwargs).eval()
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    network = features.NETWORKS[name]
+    images = torch.rand(1, 3, network.size, network.size)
+    mean, std = (torch.tensor(x)[:, None, None] for x in network.statistics)
+    with torch.no_grad():
+        expected = create_feature_extractor(model, ["avgpool"])((images - mean) / std)["avgpool"]
+    found = features.load_extractor(name, tmp_path / "w.pth").extract(images)
+    torch.testing.assert_close(found, expected.flatten(1))
+    assert found.shape == (1, width)
+
+
+def test_swav_weights_lose_their_prefix_and_heads(tmp_path: Path) -> None:
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    model = resnet50(weights=None).eval()
+    state = {f"module.{k}": v for k, v in model.state_dict().items() if not k.startswith("fc.")}
+    state |= {
+        "module.projection_head.0.weight": torch.zeros(1),
+        "module.prototypes.weight": state["module.conv1.weight"],
+    }
+    torch.save(state, tmp_path / "swav_800ep_pretrain.pth.tar")
+    found, _ = features.available_extractors(tmp_path)
+    assert [e.name for e in found] == ["swav"]
+    assert found[0].comparison == "distance"
+    model.fc = torch.nn.Identity()
+    images = torch.rand(2, 3, 224, 224)
+    mean, std = (torch.tensor(x)[:, None, None] for x in features.NETWORKS["swav"].statistics)
+    with torch.no_grad():
+        expected = model((images - mean) / std)
+    torch.testing.assert_close(found[0].extract(images), expected)
+
+
+def test_an_unknown_network_lists_the_known_ones() -> None:
+    with pytest.raises(DataError, match="alexnet2, alexnet5"):
+        features.find_weights("vgg")
+
+
+def test_an_extractor_works_in_batches_without_changing_features() -> None:
+    extractor = features.FunctionExtractor("zoo_clip", lambda x: x.mean(dim=(2, 3)))
+    images = torch.rand(70, 3, 4, 4)
+    torch.testing.assert_close(extractor.extract(images), images.mean(dim=(2, 3)))
+    assert isinstance(extractor, features.FeatureExtractor)
