@@ -25,7 +25,8 @@ def gabor_filters(size: int = 13) -> torch.Tensor:
     """Return zero-mean, unit-norm Gabor filters (2 x F, 1, size, size), even ones first."""
     half = size // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
-    even, odd = [], []
+    even: list[NDArray[np.float64]] = []
+    odd: list[NDArray[np.float64]] = []
     for wavelength in WAVELENGTHS:
         envelope = np.exp(-(x**2 + y**2) / (2 * (0.45 * wavelength) ** 2))
         for k in range(ORIENTATIONS):

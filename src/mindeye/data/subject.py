@@ -118,11 +118,12 @@ class Subject:
 
 def _load_array(path: Path) -> NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} is missing or not a plain .npy array ({error}); prepare the subject again"
         ) from error
+    return array
 
 
 def load_subject(folder: str | Path) -> Subject:

@@ -92,7 +92,8 @@ class ClipEncoder:
         vision = self.model.vision_model
         hidden = vision(pixel_values=pixels).last_hidden_state
         tokens: Tensor = self.model.visual_projection(vision.post_layernorm(hidden))
-        return (tokens / tokens[:, :1].norm(dim=-1, keepdim=True)).cpu()
+        scaled: Tensor = tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+        return scaled.cpu()
 
 
 class PixelEncoder:

@@ -1,0 +1,104 @@
+"""Predictions from betas: brain embeddings, prior samples and low-level latents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mindeye.config import PriorConfig
+from mindeye.diffusion import NoiseSchedule, embedding_scale, sample_ddpm, sample_dpmpp_2m
+from mindeye.models.lowlevel import LowLevelDecoder
+from mindeye.models.pipelines import HighLevel
+from mindeye.progress import track
+
+
+class BrainEmbeddings(NamedTuple):
+    """What the high-level pipeline says of each stimulus.
+
+    Attributes
+    ----------
+    backbone, contrastive
+        (S, K, D); the prior's condition, and the tokens that retrieval compares.
+    """
+
+    backbone: Tensor
+    contrastive: Tensor
+
+
+def _blocks(count: int, size: int, name: str) -> Iterable[slice]:
+    for start in track(range(0, count, size), name):
+        yield slice(start, min(start + size, count))
+
+
+@torch.inference_mode()
+def embed_brains(
+    model: HighLevel, betas: Tensor, *, device: torch.device, batch_size: int = 256
+) -> BrainEmbeddings:
+    """Return brain embeddings of betas (S, V)."""
+    parts = [model(betas[b].to(device)) for b in _blocks(len(betas), batch_size, "brains")]
+    return BrainEmbeddings(
+        torch.cat([p.backbone for p in parts]).float().cpu(),
+        torch.cat([p.contrastive for p in parts]).float().cpu(),
+    )
+
+
+@torch.inference_mode()
+def sample_prior(
+    model: HighLevel,
+    condition: Tensor,
+    config: PriorConfig,
+    *,
+    seeds: list[int],
+    device: torch.device,
+    batch_size: int = 128,
+) -> Tensor:
+    """Return one prior sample (N, K, D) a condition (N, K, D), in the encoder's units.
+
+    Parameters
+    ----------
+    model
+        High-level pipeline.
+    condition
+        Backbone tokens.
+    config
+        Timesteps and sampler.
+    seeds
+        One a sample.
+    device
+        Where to sample.
+    batch_size
+        Samples drawn at once.
+    """
+    schedule = NoiseSchedule.named("cosine", config.timesteps).to(device)
+    scale = embedding_scale(condition.shape[-1])
+    samples = []
+    for block in _blocks(len(condition), batch_size, "prior"):
+        generators = [torch.Generator().manual_seed(s) for s in seeds[block]]
+        shape = condition.shape[1:]
+        start = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
+        given = condition[block].to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            if config.sample_steps == config.timesteps:
+                noise = torch.stack(
+                    [torch.randn((config.timesteps, *shape), generator=g) for g in generators],
+                    dim=1,
+                ).to(device)
+                drawn = sample_ddpm(model.prior, schedule, start, given, step_noise=noise)
+            else:
+                drawn = sample_dpmpp_2m(
+                    model.prior, schedule, start, given, steps=config.sample_steps
+                )
+        samples.append((drawn.float() / scale).cpu())
+    return torch.cat(samples)
+
+
+@torch.inference_mode()
+def predict_latents(
+    model: LowLevelDecoder, betas: Tensor, *, device: torch.device, batch_size: int = 128
+) -> Tensor:
+    """Return low-level latents (S, C, h, w) of betas (S, V)."""
+    parts = [model(betas[b].to(device)).latents for b in _blocks(len(betas), batch_size, "latents")]
+    return torch.cat(parts).float().cpu()

@@ -1,0 +1,163 @@
+"""The two trainable pipelines, built from a config and the sizes of the data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mindeye.config import HighConfig, LowConfig
+from mindeye.errors import CheckpointError, ConfigError
+from mindeye.models.decoder import Decoder, DecoderOutput
+from mindeye.models.lowlevel import LowLevelDecoder
+from mindeye.models.prior_network import PriorNetwork
+from mindeye.runs import atomic_path, read_json, versions, write_json
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes that flow from the data into the models.
+
+    Parameters
+    ----------
+    voxels
+        V.
+    tokens, width
+        K and D of the target embeddings.
+    latents
+        (C, h, w) of the autoencoder's latents.
+    """
+
+    voxels: int
+    tokens: int
+    width: int
+    latents: tuple[int, int, int]
+
+
+class HighLevel(nn.Module):
+    """Backbone, projector and the prior's denoiser (paper figure 2, upper half)."""
+
+    def __init__(self, sizes: Sizes, config: HighConfig) -> None:
+        super().__init__()
+        self.decoder = Decoder(
+            sizes.voxels,
+            tokens=sizes.tokens,
+            token_dim=sizes.width,
+            width=config.decoder.width,
+            blocks=config.decoder.blocks,
+            input_layer=config.decoder.input_layer,
+            dropout_in=config.decoder.dropout_in,
+            dropout_block=config.decoder.dropout_block,
+            projector=True,
+            projector_width=config.decoder.projector_width,
+        )
+        self.prior = PriorNetwork(
+            dim=sizes.width,
+            depth=config.prior.depth,
+            heads=config.prior.heads,
+            dim_head=config.prior.dim_head,
+            num_tokens=sizes.tokens,
+        )
+
+    def forward(self, betas: Tensor) -> DecoderOutput:
+        """Return backbone and contrastive tokens (N, K, D) of betas (N, V)."""
+        output: DecoderOutput = self.decoder(betas)
+        return output
+
+
+def build_low(sizes: Sizes, config: LowConfig, maps: tuple[int, int] | None) -> LowLevelDecoder:
+    """Build the low-level pipeline.
+
+    Parameters
+    ----------
+    sizes
+        Of the data.
+    config
+        Widths.
+    maps
+        (P, M) of the maps it is contrasted with; P must be a square grid. None for no such term.
+
+    Raises
+    ------
+    ConfigError
+        If the maps' grid and the latents' grid differ by something else than a power of two.
+    """
+    channels, height, width = sizes.latents
+    side = height // 2 if maps is None else round(maps[0] ** 0.5)
+    if maps is not None and side * side != maps[0]:
+        raise ConfigError(
+            f"{maps[0]} maps positions are not a square grid; set low.contrastive_weight=0"
+        )
+    levels = 0
+    while side << levels < height:
+        levels += 1
+    if side << levels != height or height != width:
+        raise ConfigError(
+            f"maps of side {side} and latents of {height} x {width} do not differ by a power of "
+            "two; set low.contrastive_weight=0"
+        )
+    return LowLevelDecoder(
+        sizes.voxels,
+        width=config.width,
+        blocks=config.blocks,
+        seed=(config.seed_channels, side, side),
+        block_out_channels=[config.channels * 2 ** min(i, 1) for i in range(levels + 1)],
+        latent_channels=channels,
+        maps_width=None if maps is None else maps[1],
+        norm_groups=8,
+        dropout_in=config.dropout_in,
+        dropout_block=config.dropout_block,
+    )
+
+
+def save_model(model: nn.Module, folder: Path, description: dict[str, Any]) -> None:
+    """Write a model as a folder that rebuilds itself: safetensors, sizes, config, versions."""
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(state, temporary)
+    write_json(folder / "config.json", {**description, "versions": versions()})
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Load the weights of `save_model` into a model, strictly.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or torn, or a name or shape does not fit.
+    """
+    path = folder / "model.safetensors"
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; train this stage again") from error
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its config: {error}") from error
+
+
+def describe_model(
+    kind: str, sizes: Sizes, config: HighConfig | LowConfig, **more: Any
+) -> dict[str, Any]:
+    """Return what `save_model` writes beside the weights."""
+    return {"kind": kind, "sizes": asdict(sizes), "config": asdict(config), **more}
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return the `config.json` of a model folder.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} holds no trained model; run the training stage first")
+    content: dict[str, Any] = read_json(path)
+    return content
