@@ -76,6 +76,10 @@ SCHEDULES: dict[str, Callable[[int], Tensor]] = {
 }
 
 
+PUBLISHED_NAMES = {"step_variances": "betas"}
+"""Buffers whose published name means something else here: betas are responses."""
+
+
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
     """Every per-timestep coefficient of a diffusion process; all fields are (T,) float32.
@@ -110,7 +114,7 @@ class NoiseSchedule:
     def from_variances(
         cls, variances: Tensor, *, p2_gamma: float = 0.0, p2_k: float = 1.0
     ) -> NoiseSchedule:
-        """Derive all from step variances (T,); `p2_*` weigh losses by signal to noise (arXiv 2204.00227)."""
+        """Derive all from step variances (T,); `p2_*` set the loss weight (arXiv 2204.00227)."""
         variances = variances.to(torch.float64)
         kept = torch.cumprod(1 - variances, dim=0)
         before = torch.cat([torch.ones_like(kept[:1]), kept[:-1]])
@@ -142,6 +146,10 @@ class NoiseSchedule:
     def to(self, device: torch.device | str) -> NoiseSchedule:
         """Copy the schedule to another device."""
         return NoiseSchedule(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def published(self) -> dict[str, Tensor]:
+        """Return the buffers under the names of the published `noise_scheduler`."""
+        return {PUBLISHED_NAMES.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
 
     def q_sample(self, x0: Tensor, times: Tensor, noise: Tensor) -> Tensor:
         """Noise `x0` (N, ...) to timesteps (N,): `x_t` (N, ...)."""

@@ -149,7 +149,7 @@ def _build_upsampler(
     layers_per_block: int,
     norm_groups: int,
 ) -> nn.Module:
-    """Build the decoder half of a diffusers VAE, which the published model uses as its upsampler."""
+    """Build the decoder half of a diffusers VAE, the upsampler of the published model."""
     # imported here because diffusers takes seconds to import
     from diffusers.models.autoencoders.vae import Decoder as VaeDecoder
 

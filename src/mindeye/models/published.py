@@ -147,11 +147,13 @@ def build_lowlevel(state: State, *, load: bool = True) -> LowLevelDecoder:
 
 def check_schedule(state: State, schedule: NoiseSchedule) -> None:
     """Refuse published `noise_scheduler` buffers that are not those of `schedule`."""
-    for name, value in state.items():
-        own = getattr(schedule, "step_variances" if name == "betas" else name, None)
-        if own is None:
-            raise CheckpointError(f"unexpected noise_scheduler.{name}")
-        if own.shape != value.shape or not torch.allclose(own, value, rtol=1e-5, atol=1e-7):
+    own = schedule.published()
+    for name in own.keys() | state.keys():
+        if name not in state or name not in own:
+            state_of = "missing" if name not in state else "unexpected"
+            raise CheckpointError(f"{state_of} noise_scheduler.{name}")
+        value = state[name].to(own[name])
+        if value.shape != own[name].shape or not torch.allclose(own[name], value, rtol=1e-5):
             raise CheckpointError(f"noise_scheduler.{name} belongs to another schedule")
 
 
