@@ -288,12 +288,15 @@ class EvaluateConfig:
         Bootstrap resamples over test stimuli.
     level
         Level of every interval.
+    picture_size
+        Side at which PixCorr and SSIM compare pictures (425 in the paper), 0 for the stimuli's own.
     """
 
     nway: int = 300
     draws: int = 30
     resamples: int = 2000
     level: float = 0.95
+    picture_size: int = 425
 
 
 @dataclass(frozen=True)

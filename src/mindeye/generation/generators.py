@@ -79,7 +79,7 @@ class LatentGenerator:
         strength: float,
         device: torch.device,
     ) -> None:
-        from diffusers import UniPCMultistepScheduler, UNet2DConditionModel
+        from diffusers import UNet2DConditionModel, UniPCMultistepScheduler
 
         try:
             unet = UNet2DConditionModel.from_pretrained(

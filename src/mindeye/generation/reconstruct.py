@@ -102,8 +102,8 @@ def pick_by_brain(
         Pictures embedded at once.
     """
     parts = [encoder.encode(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
-    embedded = unit_rows(torch.cat(parts).float()).unflatten(0, (-1, candidates))  # (S, n, K D)
+    embedded = torch.unflatten(unit_rows(torch.cat(parts).float()), 0, (-1, candidates))  # (S, n, K D)
     scores = torch.einsum("snd,sd->sn", embedded, unit_rows(brain.float()))
     pick = scores.argmax(dim=1)
-    chosen = images.unflatten(0, (-1, candidates))[torch.arange(len(pick)), pick]
+    chosen = torch.unflatten(images, 0, (-1, candidates))[torch.arange(len(pick)), pick]
     return Reconstructions(chosen, pick, scores)

@@ -27,8 +27,6 @@ class Objective(Protocol):
     ----------
     name
         Shown in the progress bar.
-    model
-        What is trained.
     input_layer
         Name of the module that reads the voxels, for its own weight decay.
     weights
@@ -36,9 +34,13 @@ class Objective(Protocol):
     """
 
     name: str
-    model: nn.Module
     input_layer: str
     weights: dict[str, float]
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def losses(self, batch: Batch, *, progress: float, rng: torch.Generator) -> dict[str, Tensor]:
         """Return scalar losses by name; `progress` in [0, 1) is the share of steps done."""

@@ -1,0 +1,243 @@
+"""The command line: verbs and their flags, each handed to one function. No logic lives here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from mindeye import __version__
+from mindeye.config import RunConfig, SimulateConfig, preset_names, preset_path
+from mindeye.errors import MindEyeError, UsageError
+from mindeye.settings import add_fields, dotted_fields, from_flags, read_yaml, run_config
+
+STAGE_HELP = {
+    "embed": "embed all stimuli (tokens and latents), memory-mapped",
+    "ridge": "fit the ridge baseline",
+    "high": "train backbone, projector and diffusion prior",
+    "low": "train the low-level pipeline",
+    "predict": "write brain embeddings and latents of the test stimuli",
+    "retrieve": "rank pictures by brain and brains by picture",
+    "reconstruct": "draw the test stimuli",
+    "evaluate": "write metrics.json and metrics.csv",
+    "report": "write report.html",
+}
+
+INTERRUPTED = 130
+
+
+def _field_list() -> str:
+    lines = ["fields of a run, given as field=value after the flags:", ""]
+    for name, doc, default in dotted_fields(RunConfig):
+        lines.append(f"  {name}={default}")
+        lines.append(f"      {doc}")
+    return "\n".join(lines)
+
+
+def _parser() -> ArgumentParser:
+    import argparse
+
+    class Raw(argparse.RawDescriptionHelpFormatter):
+        """Keeps the line breaks of the field list."""
+
+    def new(description: str, **more: Any) -> ArgumentParser:
+        return ArgumentParser(
+            description=description, exit_on_error=False, formatter_class=Raw, **more
+        )
+
+    parser = new("MindEye: from fMRI betas to the picture that was seen.")
+    parser.add_argument("--version", action="version", version=f"mindeye {__version__}")
+    verbs = parser.add_subcommands(dest="verb", metavar="VERB")
+
+    demo = new(
+        "Decode a simulated brain from end to end: simulate a subject, run the preset demo on it, "
+        "write DIR/report.html. A second call goes on where the first one stopped.",
+        epilog=_field_list(),
+    )
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything")
+    demo.add_argument("--seed", type=int, default=0, help="seed of the subject and of the run")
+    verbs.add_subcommand("demo", demo, help="decode a simulated brain, no data needed")
+
+    run = new(
+        "Do all stages on a prepared subject; what is done already is skipped, what was cut off "
+        f"goes on. Presets: {', '.join(preset_names())}, or a YAML file of your own.",
+        epilog=_field_list(),
+    )
+    run.add_argument("preset", type=str, help="name of a preset, or a YAML file")
+    run.add_argument("--subject-dir", type=Path, required=True, help="a prepared subject")
+    run.add_argument("--out", type=Path, required=True, help="folder of the run")
+    run.add_argument(
+        "--until", type=str, default="report", help=f"last stage to do: {', '.join(STAGE_HELP)}"
+    )
+    run.add_argument(
+        "--resume", action="store_true",
+        help="go on with the configuration stored in the run, whatever preset is named",
+    )  # fmt: skip
+    verbs.add_subcommand("run", run, help="do all stages on a prepared subject")
+
+    prepare = new("Bring data into the form of a prepared subject.")
+    verbs.add_subcommand("prepare", prepare, help="bring data into the form of a subject")
+    sources = prepare.add_subcommands(dest="source", metavar="SOURCE")
+    arrays = new("Prepare anyone's arrays: betas, pictures and a trial table.")
+    arrays.add_argument("--betas", type=Path, required=True, help=".npy of shape (trials, voxels)")
+    arrays.add_argument(
+        "--stimuli", type=Path, required=True,
+        help="folder of images named by stimulus_id, or .npy uint8 (stimuli, height, width[, 3])",
+    )  # fmt: skip
+    arrays.add_argument(
+        "--trials", type=Path, required=True,
+        help="CSV with stimulus_id per row of the betas; optional session, run, repeat, split",
+    )  # fmt: skip
+    arrays.add_argument("--out", type=Path, required=True, help="folder to write")
+    from mindeye.data.arrays import ArraysConfig
+
+    add_fields(arrays, ArraysConfig)
+    sources.add_subcommand("arrays", arrays, help="betas.npy, images, trials.csv")
+    simulate = new("Simulate a subject that looks at procedural scenes, with known truth.")
+    simulate.add_argument("--seed", type=int, default=0, help="same seed, same files")
+    simulate.add_argument("--out", type=Path, required=True, help="folder to write")
+    add_fields(simulate, SimulateConfig)
+    sources.add_subcommand("simulate", simulate, help="a subject with known truth")
+
+    for verb, text in (
+        ("info", "tell what is in a prepared subject"),
+        ("check", "verify a prepared subject: checksums, splits, values"),
+    ):
+        sub = new(text.capitalize() + ".")
+        sub.add_argument("folder", type=Path, help="a prepared subject")
+        verbs.add_subcommand(verb, sub, help=text)
+    for verb, text in STAGE_HELP.items():
+        sub = new(f"One stage of an existing run, and what it needs: {text}.")
+        sub.add_argument("folder", type=Path, help="folder of a run")
+        verbs.add_subcommand(verb, sub, help=text)
+    return parser
+
+
+def _demo(flags: Namespace, overrides: Sequence[str]) -> None:
+    from mindeye.stages.demo import run_demo
+
+    config = run_config(read_yaml(preset_path("demo")), [f"seed={flags.seed}", *overrides])
+    page = run_demo(flags.out, config)
+    print(f"open {page} in a browser; the table is {page.parent / 'metrics.csv'}")
+
+
+def _run(flags: Namespace, overrides: Sequence[str]) -> None:
+    from mindeye.stages import open_run, run_all, start_run
+
+    if flags.resume:
+        if overrides:
+            raise UsageError(
+                f"--resume takes the run's own configuration; leave out {overrides[0]}"
+            )
+        work = open_run(flags.out, run_config)
+    else:
+        config = run_config(read_yaml(preset_path(flags.preset)), overrides)
+        work = start_run(config, flags.subject_dir, flags.out)
+    _tell(run_all(work, until=flags.until), work.folder)
+
+
+def _tell(done: dict[str, bool], folder: Path) -> None:
+    skipped = [name for name, worked in done.items() if not worked]
+    if skipped:
+        print(f"done before: {', '.join(skipped)}")
+    last = list(done)[-1]
+    print(f"{folder / 'report.html' if last == 'report' else folder / last} is ready")
+
+
+def _prepare(flags: Namespace) -> None:
+    from mindeye.data.subject import describe
+
+    chosen = flags[flags.source]
+    if flags.source == "arrays":
+        from mindeye.data.arrays import ArraysConfig, prepare_arrays
+
+        config = from_flags(ArraysConfig, chosen)
+        subject = prepare_arrays(chosen.betas, chosen.stimuli, chosen.trials, chosen.out, config)
+    else:
+        from mindeye.data.simulate import simulate_subject
+
+        subject = simulate_subject(from_flags(SimulateConfig, chosen), chosen.seed, chosen.out)
+    _print_facts(describe(subject))
+
+
+def _inspect(verb: str, folder: Path) -> None:
+    from mindeye.data.subject import check_subject, describe, load_subject
+
+    if verb == "check":
+        check_subject(folder)
+        print(f"{folder} is sound")
+    else:
+        _print_facts(describe(load_subject(folder)))
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _stage(verb: str, folder: Path) -> None:
+    from mindeye.stages import open_run, run_all
+
+    work = open_run(folder, run_config)
+    _tell(run_all(work, until=verb), work.folder)
+
+
+def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
+    chosen = flags[flags.verb]
+    if overrides and flags.verb not in ("demo", "run"):
+        raise UsageError(f"{flags.verb} takes no fields of a run; leave out {overrides[0]}")
+    if flags.verb == "demo":
+        _demo(chosen, overrides)
+    elif flags.verb == "run":
+        _run(chosen, overrides)
+    elif flags.verb == "prepare":
+        _prepare(chosen)
+    elif flags.verb in ("info", "check"):
+        _inspect(flags.verb, chosen.folder)
+    else:
+        _stage(flags.verb, chosen.folder)
+
+
+def _split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate ``field=value`` words from flags and their values."""
+    plain: list[str] = []
+    overrides: list[str] = []
+    for i, word in enumerate(words):
+        follows_flag = i > 0 and words[i - 1].startswith("--") and "=" not in words[i - 1]
+        name = word.partition("=")[0]
+        is_field = "=" in word and name.replace(".", "").replace("_", "").isalnum()
+        (overrides if is_field and not follows_flag else plain).append(word)
+    return plain, overrides
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    0 when all went well, 2 for a mistake in usage, configuration or data, 130 after Ctrl-C,
+    1 for anything else that has a name.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        plain, overrides = _split_words(words)
+        flags = _parser().parse_args(plain)
+        _dispatch(flags, overrides)
+    except MindEyeError as error:
+        print(f"mindeye: {error}", file=sys.stderr)
+        return error.exit_code
+    except ArgumentError as error:
+        print(f"mindeye: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "mindeye: stopped; finished stages are kept, the same command goes on", file=sys.stderr
+        )
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""From YAML presets, ``field=value`` words and flags to config dataclasses, by jsonargparse."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+from docstring_parser import parse as parse_docstring
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from mindeye.config import RunConfig
+from mindeye.errors import ConfigError
+
+C = TypeVar("C")
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Return the doc line of every field of a config dataclass."""
+    docs = parse_docstring(cls.__doc__ or "")
+    return {p.arg_name: " ".join((p.description or "").split()) for p in docs.params}
+
+
+def dotted_fields(cls: type, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield dotted name, doc line and default of every plain field, nested ones included."""
+    hints, docs = get_type_hints(cls), field_docs(cls)
+    for field in dataclasses.fields(cls):
+        name = f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from dotted_fields(hints[field.name], f"{name}.")
+        else:
+            yield name, docs[field.name], field.default
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a preset; only plain YAML values, never objects.
+
+    Raises
+    ------
+    ConfigError
+        If it is not readable YAML or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold fields of a run, like `seed: 0`")
+    return content
+
+
+def _run_parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def _check_names(names: Sequence[str]) -> None:
+    known = [name for name, _, _ in dotted_fields(RunConfig)]
+    groups = {".".join(n.split(".")[: i + 1]) for n in known for i in range(n.count("."))}
+    for name in names:
+        if name not in known and name not in groups:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]}?" if close else "; `mindeye run --help` lists all"
+            raise ConfigError(f"a run has no field {name!r}{hint}")
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _instantiate(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
+    return RunConfig(**parser.instantiate(parsed).as_dict())
+
+
+def run_config(content: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the checked configuration of a run.
+
+    Parameters
+    ----------
+    content
+        Nested fields, as read from a preset or a `run.json`.
+    overrides
+        Words like ``high.optim.epochs=20``.
+
+    Raises
+    ------
+    ConfigError
+        If a field is unknown or ill-typed, or fields contradict each other.
+    """
+    parser = _run_parser()
+    flat = dict(_flat(content))
+    for word in overrides:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is not of the form field=value")
+        flat[name] = yaml.safe_load(value) if value else ""
+    _check_names(list(flat))
+    try:
+        nested: dict[str, Any] = {}
+        for name, value in flat.items():
+            *groups, last = name.split(".")
+            level = nested
+            for group in groups:
+                level = level.setdefault(group, {})
+            level[last] = value
+        return _instantiate(parser, parser.parse_object(nested))
+    except ConfigError:
+        raise
+    except (ArgumentError, TypeError, ValueError, KeyError) as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, ConfigError):
+            raise cause from error
+        raise ConfigError(f"configuration: {_first_lines(error)}") from error
+
+
+def _first_lines(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def add_fields(parser: ArgumentParser, cls: type) -> None:
+    """Add a flag for every field of a flat dataclass: name, type, default and help from it."""
+    hints, docs = get_type_hints(cls), field_docs(cls)
+    for field in dataclasses.fields(cls):
+        flag = f"--{field.name.replace('_', '-')}"
+        if hints[field.name] is bool:
+            parser.add_argument(flag, action="store_true", help=docs[field.name])
+        else:
+            parser.add_argument(
+                flag, type=hints[field.name], default=field.default, help=docs[field.name]
+            )
+
+
+def from_flags(cls: type[C], flags: Namespace) -> C:
+    """Build a flat dataclass from parsed flags."""
+    values = {f.name: flags[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**values)

@@ -1,0 +1,130 @@
+"""Stages that use what was learned: brain embeddings of the test stimuli, and pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mindeye.generation.generators import Generator, load_generator
+from mindeye.generation.predict import embed_brains, predict_latents, sample_prior
+from mindeye.generation.reconstruct import (
+    Reconstructions,
+    candidate_seeds,
+    draw_candidates,
+    pick_by_brain,
+)
+from mindeye.runs import write_array, write_json
+from mindeye.stages.learning import load_high, load_low
+from mindeye.stages.workspace import Workspace
+from mindeye.targets.images import to_pictures
+
+
+def predict(work: Workspace) -> None:
+    """Write brain embeddings and low-level latents of all test stimuli."""
+    folder = work.folder / "predict"
+    betas = work.mean_betas(work.test_ids)
+    brains = embed_brains(load_high(work), betas, device=work.device)
+    write_array(folder / "backbone.npy", brains.backbone.numpy())
+    write_array(folder / "contrastive.npy", brains.contrastive.numpy())
+    if work.config.low_enabled:
+        latents = predict_latents(load_low(work), betas, device=work.device)
+        write_array(folder / "latents.npy", latents.numpy())
+    write_json(folder / "stimulus_ids.json", work.test_ids)
+
+
+def predicted(work: Workspace, name: str) -> Tensor:
+    """Open a prediction of all test stimuli: backbone, contrastive or latents."""
+    return torch.from_numpy(np.load(work.folder / "predict" / f"{name}.npy"))
+
+
+def generator_of(work: Workspace) -> Generator | None:
+    """Load the run's generator."""
+    config = work.config
+    return load_generator(
+        config.targets.generator,
+        work.encoder,
+        work.vae,
+        steps=config.reconstruct.steps,
+        guidance=config.reconstruct.guidance,
+        strength=config.reconstruct.strength,
+        device=work.device,
+    )
+
+
+def reconstruct(work: Workspace) -> None:
+    """Draw the test stimuli: low, high, both, the ridge baseline and the generator's ceiling."""
+    folder = work.folder / "reconstruct"
+    count = len(work.drawn_ids)
+    low = None
+    if work.config.low_enabled:
+        low = predicted(work, "latents")[:count]
+        write_array(folder / "low.npy", to_pictures(_decode(work, low)))
+    truth = torch.from_numpy(np.array(work.embeddings("latents")[work.rows(work.drawn_ids)]))
+    write_array(folder / "ceiling_vae.npy", to_pictures(_decode(work, truth)))
+    generator = generator_of(work)
+    if generator is not None:
+        _draw_high(work, generator, low)
+        _draw_baselines(work, generator, truth)
+    elif work.config.low_enabled:
+        latents = torch.from_numpy(np.load(work.folder / "ridge" / "latents.npy")[:count])
+        write_array(folder / "ridge.npy", to_pictures(_decode(work, latents)))
+    write_json(folder / "stimulus_ids.json", work.drawn_ids)
+
+
+def _decode(work: Workspace, latents: Tensor, batch_size: int = 64) -> Tensor:
+    return torch.cat([work.vae.decode(part) for part in torch.split(latents, batch_size)])
+
+
+def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> None:
+    """Draw `high` and `both` from the same prior samples and noise; the brain picks."""
+    config = work.config.reconstruct
+    count, draws = len(work.drawn_ids), config.candidates
+    seeds = candidate_seeds(work.config.seed, count, draws, purpose=1)
+    condition = predicted(work, "backbone")[:count].repeat_interleave(draws, dim=0)
+    samples = sample_prior(
+        load_high(work), condition, work.config.high.prior, seeds=seeds, device=work.device
+    )
+    starts: dict[str, Tensor | None] = {"high": None}
+    if low is not None and generator.uses_start:
+        starts["both"] = low.repeat_interleave(draws, dim=0)
+    brain = predicted(work, "contrastive")[:count]
+    for name, start in starts.items():
+        images = draw_candidates(
+            generator, samples, seeds=seeds, start=start, batch_size=config.batch_size, name=name
+        )
+        picked = pick_by_brain(
+            images, brain, work.encoder, candidates=draws, batch_size=config.batch_size
+        )
+        _write(work, name, picked)
+
+
+def _write(work: Workspace, name: str, picked: Reconstructions) -> None:
+    folder = work.folder / "reconstruct"
+    write_array(folder / f"{name}.npy", to_pictures(picked.images))
+    write_array(folder / f"{name}_pick.npy", picked.pick.numpy())
+    write_array(folder / f"{name}_scores.npy", picked.scores.numpy())
+
+
+def _draw_baselines(work: Workspace, generator: Generator, truth: Tensor) -> None:
+    """Draw the ridge baseline (Brain-Diffuser's recipe) and what true embeddings would give."""
+    config, folder = work.config.reconstruct, work.folder / "reconstruct"
+    count = len(work.drawn_ids)
+    true_tokens = torch.from_numpy(np.array(work.embeddings("tokens")[work.rows(work.drawn_ids)]))
+    ridge_tokens, ridge_latents = (
+        torch.from_numpy(np.load(work.folder / "ridge" / f"{n}_restored.npy")[:count])
+        for n in ("tokens", "latents")
+    )
+    jobs = {"ceiling_generator": (true_tokens, None), "ridge": (ridge_tokens, ridge_latents)}
+    if generator.uses_start:
+        jobs["ceiling_both"] = (true_tokens, truth)
+    for purpose, (name, (tokens, start)) in enumerate(jobs.items(), start=2):
+        images = draw_candidates(
+            generator,
+            tokens,
+            seeds=candidate_seeds(work.config.seed, count, 1, purpose=purpose),
+            start=start if generator.uses_start else None,
+            batch_size=config.batch_size,
+            name=name,
+        )
+        write_array(folder / f"{name}.npy", to_pictures(images))

@@ -1,0 +1,90 @@
+"""The stage that makes the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mindeye.config import config_dict
+from mindeye.data.subject import describe
+from mindeye.evaluation.suite import read_rows
+from mindeye.report.build import build_report
+from mindeye.report.data import ReportData, SubjectFacts
+from mindeye.runs import MetricsLog, read_json, versions
+from mindeye.stages.workspace import Workspace
+
+SHOWN = ("low", "high", "both", "ridge", "ceiling_generator")
+
+
+def report(work: Workspace) -> None:
+    """Write `report.html` from what the earlier stages left in the run."""
+    build_report(report_data(work), work.folder / "report.html")
+
+
+def _facts(work: Workspace) -> SubjectFacts:
+    facts = describe(work.subject)
+    extra = ("space", "units", "picture size", "repeats", "mean noise ceiling")
+    return SubjectFacts(
+        name=facts["subject"],
+        source=facts["source"],
+        simulated=facts["simulated"],
+        voxels=facts["voxels"],
+        stimuli=facts["stimuli"],
+        trials=facts["trials"],
+        sessions=facts["sessions"],
+        licence=facts["licence"],
+        extra={name: str(facts[name]) for name in extra if facts[name] is not None},
+    )
+
+
+def _problems(work: Workspace) -> list[str]:
+    problems = []
+    drawn, test = len(work.drawn_ids), len(work.test_ids)
+    if drawn < test:
+        problems.append(f"Pictures were drawn of the first {drawn} of {test} test stimuli only.")
+    if test < 50:
+        problems.append(f"Only {test} test stimuli: intervals are wide, read them first.")
+    return problems
+
+
+def _curves(work: Workspace) -> list[dict[str, Any]]:
+    curves = []
+    for stage in ("high", "low"):
+        for row in MetricsLog.rows(work.folder / stage / "log.jsonl"):
+            side, name = row["name"].split("/")
+            curves.append({**row, "name": f"{stage} {side}/{name}"})
+    return curves
+
+
+def report_data(work: Workspace) -> ReportData:
+    """Collect what the page shows; pictures of the drawn stimuli only."""
+    folder = work.folder
+    drawn = len(work.drawn_ids)
+    pictures = {
+        name: np.load(folder / "reconstruct" / f"{name}.npy")
+        for name in SHOWN
+        if (folder / "reconstruct" / f"{name}.npy").is_file()
+    }
+    stages = [p for p in sorted(folder.iterdir()) if (p / "stage.json").is_file()]
+    table = read_json(folder / "metrics.json")
+    return ReportData(
+        title=f"MindEye: {work.subject.info.get('subject', work.subject.path.name)}",
+        subject=_facts(work),
+        seen=work.subject.pictures_of(work.drawn_ids),
+        ranks=np.load(folder / "retrieve" / "brain_to_image_ranks.npy")[:drawn],
+        pictures=pictures,
+        retrieved=np.load(folder / "retrieve" / "brain_to_image_matches.npy")[:drawn],
+        gallery=work.subject.pictures_of(work.test_ids),
+        truth=np.arange(drawn),
+        rows=read_rows(folder / "metrics.json"),
+        missing=table["missing"],
+        curves=_curves(work),
+        configuration=config_dict(work.config),
+        versions=versions(),
+        timings={p.name: read_json(p / "stage.json")["seconds"] for p in stages},
+        seeds={"run": work.config.seed},
+        problems=_problems(work),
+        stimulus_ids=work.drawn_ids,
+        level=work.config.evaluate.level,
+    )

@@ -1,0 +1,136 @@
+"""Stages that judge: retrieval, the table of metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mindeye.data.ideal import has_truth, log_likelihood
+from mindeye.evaluation.features import FeatureExtractor, FunctionExtractor, available_extractors
+from mindeye.evaluation.suite import (
+    Row,
+    Scoring,
+    effective_rank_row,
+    picture_rows,
+    retrieval_rows,
+    rows_from_scores,
+    write_table,
+)
+from mindeye.retrieval import ranks, top_matches
+from mindeye.runs import write_array, write_json
+from mindeye.stages.drawing import predicted
+from mindeye.stages.workspace import Workspace
+from mindeye.targets.images import resize, to_images
+
+STRIP = 8
+"""Matches kept for every query."""
+
+CEILINGS = {
+    "low": "ceiling_vae",
+    "high": "ceiling_generator",
+    "both": "ceiling_both",
+    "ridge": "ceiling_both",
+}
+"""Which system a picture system cannot be expected to pass."""
+
+
+def _true_tokens(work: Workspace) -> Tensor:
+    return torch.from_numpy(np.array(work.embeddings("tokens")[work.rows(work.test_ids)]))
+
+
+def retrieve(work: Workspace) -> None:
+    """Rank all test pictures by the brain embedding, and all brains by the picture."""
+    folder = work.folder / "retrieve"
+    brain, actual = predicted(work, "contrastive").flatten(1), _true_tokens(work).flatten(1)
+    truth = torch.arange(len(actual))
+    for name, queries, gallery in (
+        ("brain_to_image", brain, actual),
+        ("image_to_brain", actual, brain),
+    ):
+        matches, scores = top_matches(queries, gallery, min(STRIP, len(gallery)))
+        write_array(folder / f"{name}_matches.npy", matches.numpy())
+        write_array(folder / f"{name}_scores.npy", scores.numpy())
+        write_array(folder / f"{name}_ranks.npy", ranks(queries, gallery, truth).numpy())
+    write_json(folder / "stimulus_ids.json", work.test_ids)
+
+
+def evaluate(work: Workspace) -> None:
+    """Write `metrics.json` and `metrics.csv`: every score with interval, floor and ceiling."""
+    config = work.config.evaluate
+    scoring = Scoring(
+        candidates=config.nway,
+        draws=config.draws,
+        resamples=config.resamples,
+        level=config.level,
+    )
+    extractors, missing = available_extractors()
+    rows = [*_retrieval(work, scoring), *_pictures(work, scoring, extractors)]
+    write_table(rows, missing, work.folder, scoring=scoring)
+
+
+def _rng(work: Workspace, purpose: int) -> np.random.Generator:
+    """One stream a system, so that adding a system does not move another's interval."""
+    return np.random.default_rng([work.config.seed, purpose])
+
+
+def _retrieval(work: Workspace, scoring: Scoring) -> list[Row]:
+    rows: list[Row] = []
+    ceiling: dict[str, float] = {}
+    if has_truth(work.subject):
+        likelihood = torch.from_numpy(log_likelihood(work.subject, work.test_ids))
+        rows += rows_from_scores("ideal_observer", likelihood, rng=_rng(work, 0), scoring=scoring)
+        ceiling = {row.metric: row.value for row in rows}
+    actual = _true_tokens(work)
+    ridge = torch.from_numpy(np.load(work.folder / "ridge" / "tokens.npy"))
+    mean = torch.from_numpy(np.load(work.folder / "ridge" / "tokens_mean.npy"))
+    systems = {
+        "mindeye": (predicted(work, "contrastive"), actual),
+        "mindeye_backbone": (predicted(work, "backbone"), actual),
+        "ridge": (ridge, actual),
+        "ridge_centred": (ridge - mean, actual - mean),
+    }
+    for purpose, (name, (prediction, target)) in enumerate(systems.items(), start=1):
+        flat, true = prediction.flatten(1), target.flatten(1)
+        rng = _rng(work, purpose)
+        rows += retrieval_rows(name, flat, true, rng=rng, scoring=scoring, ceiling=ceiling)
+        rows.append(effective_rank_row(name, flat, true))
+    return rows
+
+
+def own_extractor(work: Workspace) -> FeatureExtractor:
+    """Return the run's own encoder as a feature network, under its own name."""
+    encoder = work.encoder
+    pooled = encoder.id.startswith("pixels")
+
+    def features(images: Tensor) -> Tensor:
+        tokens = encoder.encode(images)
+        return tokens if pooled else tokens[:, 0]
+
+    return FunctionExtractor(encoder.id, features)
+
+
+def _pictures(work: Workspace, scoring: Scoring, extractors: list[FeatureExtractor]) -> list[Row]:
+    folder = work.folder / "reconstruct"
+    seen = to_images(work.subject.pictures_of(work.drawn_ids))
+    networks = [own_extractor(work), *extractors]
+    size = work.config.evaluate.picture_size or None
+    rows: dict[str, list[Row]] = {}
+    names = ["ceiling_vae", "ceiling_generator", "ceiling_both", "low", "high", "both", "ridge"]
+    for purpose, name in enumerate(names, start=10):
+        path = folder / f"{name}.npy"
+        if not path.is_file():
+            continue
+        images = resize(to_images(np.load(path)), seen.shape[-1])
+        ceilings = {row.metric: row.value for row in rows.get(CEILINGS.get(name, ""), [])}
+        rows[name] = picture_rows(
+            name,
+            images,
+            seen,
+            networks,
+            rng=_rng(work, purpose),
+            scoring=scoring,
+            ceilings=ceilings,
+            size=size,
+        )
+    return [row for group in rows.values() for row in group]

@@ -1,0 +1,165 @@
+"""A run's folder, configuration, subject and models, opened together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mindeye.config import RunConfig, config_dict, differing_fields
+from mindeye.data.subject import Subject, load_subject, validate
+from mindeye.errors import ConfigError, DataError
+from mindeye.models.pipelines import Sizes
+from mindeye.runs import provenance, read_json, write_json
+from mindeye.targets.autoencoders import Autoencoder, load_autoencoder
+from mindeye.targets.encoders import Encoder, load_encoder
+from mindeye.targets.store import read_embeddings
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What every stage works with.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    config
+        Its configuration.
+    subject
+        The prepared subject it decodes.
+    device
+        Where networks run.
+    """
+
+    folder: Path
+    config: RunConfig
+    subject: Subject
+    device: torch.device
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder whose embeddings are decoded."""
+        return load_encoder(self.config.targets.encoder, device=self.device)
+
+    @cached_property
+    def vae(self) -> Autoencoder:
+        """The autoencoder of the low-level pipeline."""
+        return load_autoencoder(self.config.targets.vae, device=self.device)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Sizes that the data give the models."""
+        voxels = self.subject.betas.shape[1]
+        return Sizes(voxels, self.encoder.tokens, self.encoder.width, self.vae.shape)
+
+    @cached_property
+    def test_ids(self) -> list[str]:
+        """All test stimuli."""
+        return self.subject.splits["test"]
+
+    @property
+    def drawn_ids(self) -> list[str]:
+        """Test stimuli that are drawn as pictures: all, or the first so many."""
+        count = self.config.reconstruct.stimuli
+        return self.test_ids[:count] if count else self.test_ids
+
+    def rows(self, stimulus_ids: list[str]) -> NDArray[np.int64]:
+        """Return rows of the embeddings store."""
+        return np.array([self.subject.row_of_stimulus[s] for s in stimulus_ids])
+
+    def store_fingerprint(self, model: Encoder | Autoencoder) -> str:
+        """Return the identity of embeddings: model, weights, versions and pictures."""
+        return f"{model.fingerprint}-{self.subject.fingerprint}"
+
+    def embeddings(self, name: str) -> NDArray[np.float32]:
+        """Open stored embeddings of all stimuli: tokens, tokens_recoloured or latents."""
+        model = self.vae if name == "latents" else self.encoder
+        return read_embeddings(
+            self.folder / "embed", name, fingerprint=self.store_fingerprint(model)
+        )
+
+    def mean_betas(self, stimulus_ids: list[str]) -> torch.Tensor:
+        """Return betas (S, V) averaged over repeats."""
+        return torch.from_numpy(self.subject.mean_betas(stimulus_ids))
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a config; ``auto`` takes CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}: {error}") from error
+
+
+def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
+    """Open a run folder for a configuration, a new one or one with the same configuration.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run with another configuration or another subject.
+    DataError
+        If the subject is not a sound prepared subject, or the folder holds something else.
+    """
+    subject = load_subject(subject_dir)
+    problems = validate(subject)
+    if problems:
+        raise DataError(f"{subject_dir}: {problems[0]}")
+    content = {
+        "config": config_dict(config),
+        "subject_dir": str(Path(subject_dir).resolve()),
+        "subject": subject.fingerprint,
+    }
+    path = folder / "run.json"
+    if path.is_file():
+        _same_run(read_json(path), content, folder)
+    else:
+        if folder.is_dir() and any(
+            p for p in folder.iterdir() if p.resolve() != subject.path.resolve()
+        ):
+            raise DataError(f"{folder} is not empty and not a run; give another --out")
+        write_json(path, {**content, **provenance()})
+    return Workspace(folder, config, subject, choose_device(config.device))
+
+
+def _same_run(known: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+    different = differing_fields(known["config"], wanted["config"])
+    if different:
+        raise ConfigError(
+            f"{folder} holds a run with another configuration (it differs in "
+            f"{', '.join(different[:4])}); give another --out, or --resume to go on with its own"
+        )
+    if known["subject"] != wanted["subject"]:
+        raise ConfigError(
+            f"{folder} holds a run on another subject ({known['subject_dir']}); give another --out"
+        )
+
+
+def open_run(folder: Path, parse: Any) -> Workspace:
+    """Open an existing run with the configuration stored in it.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    parse
+        Turns a plain dictionary into a RunConfig, checking every field.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no run.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        raise DataError(f"{folder} holds no run (no run.json); start one with `mindeye run`")
+    known = read_json(path)
+    return start_run(parse(known["config"]), Path(known["subject_dir"]), folder)
