@@ -14,7 +14,13 @@ from mindeye.diffusion.objective import (
     embedding_scale,
     prior_loss,
 )
-from mindeye.diffusion.samplers import ddim_times, sample_ddim, sample_ddpm, sample_dpmpp_2m
+from mindeye.diffusion.samplers import (
+    ddim_times,
+    few_step_times,
+    sample_ddim,
+    sample_ddpm,
+    sample_dpmpp_2m,
+)
 from mindeye.diffusion.schedule import SCHEDULES, NoiseSchedule
 
 __all__ = [
@@ -30,6 +36,7 @@ __all__ = [
     "draw_normal",
     "draw_prior",
     "embedding_scale",
+    "few_step_times",
     "prior_loss",
     "sample_ddim",
     "sample_ddpm",

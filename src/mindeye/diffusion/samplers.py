@@ -18,6 +18,10 @@ from mindeye.diffusion.schedule import NoiseSchedule
 OnStep = Callable[[int, Tensor], None]
 """Called with the step's index and `x` after it (not to be edited)."""
 
+FEW_STEP_POWER = 1.5
+"""Bend of the few-step grid. Our choice: on Gaussian and two-mode data under the cosine schedule it
+errs about half as much as an even grid (power 1), from 4 to 20 steps."""
+
 
 def sample_ddpm(
     denoiser: Denoiser,
@@ -58,16 +62,21 @@ def sample_ddpm(
     return x
 
 
-def ddim_times(timesteps: int, steps: int) -> list[tuple[int, int]]:
-    """List the (time, next time) pairs of the published DDIM grid; -1 stands for `x_0`.
+def ddim_times(timesteps: int, steps: int, *, as_published: bool = False) -> list[tuple[int, int]]:
+    """List the (time, next time) pairs of DDIM; -1 stands for `x_0`.
 
-    `linspace(-1, T, steps + 1)` without its end, truncated to integers and reversed: there are
-    steps - 1 pairs, and the first lies below T - 1.
+    `steps` pairs, evenly from T - 1 down. The published grid (`linspace(-1, T, steps + 1)` without
+    its end, truncated to integers) has one pair less, and starts below T - 1 at a point that is
+    not pure noise.
     """
-    if not 2 <= steps <= timesteps:
-        raise ValueError(f"steps is {steps}; it must lie between 2 and {timesteps}")
-    grid = torch.linspace(-1.0, timesteps, steps + 1)[:-1].int().flip(0).tolist()
-    return list(pairwise(grid))
+    fewest = 2 if as_published else 1
+    if not fewest <= steps <= timesteps:
+        raise ValueError(f"steps is {steps}; it must lie between {fewest} and {timesteps}")
+    if as_published:
+        grid = torch.linspace(-1.0, timesteps, steps + 1)[:-1].int().flip(0)
+    else:
+        grid = torch.linspace(timesteps - 1, -1, steps + 1).round().int()
+    return list(pairwise(grid.tolist()))
 
 
 def sample_ddim(
@@ -80,27 +89,30 @@ def sample_ddim(
     eta: float = 1.0,
     rng: torch.Generator | None = None,
     step_noise: Tensor | None = None,
+    as_published: bool = False,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """DDIM (arXiv 2010.02502, equation 12) as the published code does it.
-
-    It looks `alpha` up one timestep earlier than the noise it estimates, so it is not an exact
-    integrator even of a perfect denoiser's path; `sample_dpmpp_2m` is.
+    """DDIM (arXiv 2010.02502, equation 12); with eta 1 and all steps it is DDPM.
 
     Parameters
     ----------
     denoiser, schedule, start, condition
         As for `sample_ddpm`.
     steps
-        2 to T; costs steps - 1 network calls (see `ddim_times`).
+        1 to T; one network call each (one less as published, see `ddim_times`).
     eta
         1 (published) is stochastic, 0 deterministic.
     rng, step_noise
-        A generator or recorded noise (steps - 1, N, K, D); neither is needed for eta 0.
+        A generator or recorded noise (calls, N, K, D); neither is needed for eta 0.
+    as_published
+        The published code takes the signal level one timestep early (from `alphas_cumprod_prev`)
+        and the noise from the right one. Samples then drift away from the data, the more steps
+        the farther; for replaying its results only.
     """
-    pairs = ddim_times(schedule.timesteps, steps)
+    pairs = ddim_times(schedule.timesteps, steps, as_published=as_published)
     if eta > 0:
         _check_randomness(rng, step_noise, len(pairs))
+    levels = schedule.alphas_cumprod_prev if as_published else schedule.alphas_cumprod
     x = start
     for step, (time, after) in enumerate(pairs):
         times = _times(time, x)
@@ -109,16 +121,25 @@ def sample_ddim(
             x = x0
         else:
             noise = schedule.noise_from_x0(x, times, x0)
-            kept = schedule.alphas_cumprod_prev[time]
-            kept_after = schedule.alphas_cumprod_prev[after]
+            kept, kept_after = levels[time], levels[after]
             ratio = (1 - kept / kept_after) * (1 - kept_after) / (1 - kept)
             fresh = eta * ratio.sqrt()
             x = x0 * kept_after.sqrt() + (1 - kept_after - fresh**2).sqrt() * noise
-            if eta > 0 and after > 0:
+            draws_here = after > 0 or not as_published
+            if eta > 0 and draws_here:
                 x = x + fresh * _noise(step, x, rng, step_noise)
         if on_step is not None:
             on_step(step, x)
     return x
+
+
+def few_step_times(timesteps: int, steps: int) -> list[int]:
+    """List the times of `sample_dpmpp_2m`: T - 1 to 0, denser towards 0, equal ones merged."""
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"steps is {steps}; it must lie between 1 and {timesteps}")
+    left = torch.linspace(1, 0, steps) ** FEW_STEP_POWER
+    grid: list[int] = torch.unique(((timesteps - 1) * left).round().int()).flip(0).tolist()
+    return grid
 
 
 def sample_dpmpp_2m(
@@ -132,17 +153,16 @@ def sample_dpmpp_2m(
 ) -> Tensor:
     """DPM-Solver++(2M), arXiv 2211.01095, algorithm 2: deterministic, good with few steps.
 
-    Times lie evenly from T - 1 to 0 (`steps` of them, one network call each); the last call's
-    prediction is returned. Arguments as for `sample_ddpm`.
+    At most `steps` network calls, at `few_step_times`; the last call's prediction is returned.
+    Other arguments as for `sample_ddpm`.
     """
-    if not 1 <= steps <= schedule.timesteps:
-        raise ValueError(f"steps is {steps}; it must lie between 1 and {schedule.timesteps}")
-    grid = torch.linspace(schedule.timesteps - 1, 0, steps).round().long().tolist()
-    half_log_snr = (schedule.sqrt_alphas_cumprod / schedule.sqrt_one_minus_alphas_cumprod).log()
+    grid = few_step_times(schedule.timesteps, steps)
+    signal, sigma = schedule.sqrt_alphas_cumprod, schedule.sqrt_one_minus_alphas_cumprod
+    half_log_snr = (signal / sigma).log()
     x, previous, last_width = start, None, None
     for step, time in enumerate(grid):
         x0 = denoiser(x, _times(time, x), condition)
-        if step == steps - 1:
+        if step == len(grid) - 1:
             x = x0
         else:
             after = grid[step + 1]
@@ -150,10 +170,7 @@ def sample_dpmpp_2m(
             estimate = x0
             if previous is not None and last_width is not None:
                 estimate = x0 + (x0 - previous) * (width / (2 * last_width))
-            sigma = schedule.sqrt_one_minus_alphas_cumprod
-            x = sigma[after] / sigma[time] * x - schedule.sqrt_alphas_cumprod[after] * (
-                torch.expm1(-width) * estimate
-            )
+            x = sigma[after] / sigma[time] * x - signal[after] * torch.expm1(-width) * estimate
             previous, last_width = x0, width
         if on_step is not None:
             on_step(step, x)

@@ -1,0 +1,1 @@
+"""Number-by-number comparison with the published implementation, driven by a manifest."""
