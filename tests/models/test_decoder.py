@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mindeye.models.decoder import Decoder, ResidualBackbone, TokenProjector
+
+VOXELS, TRIALS = 11, 4
+
+
+def _betas(seed: int = 0) -> torch.Tensor:
+    return torch.randn(TRIALS, VOXELS, generator=torch.Generator().manual_seed(seed))
+
+
+def _decoder(**options) -> Decoder:
+    torch.manual_seed(0)
+    sizes = {"tokens": 3, "token_dim": 6, "width": 16, "blocks": 2, "projector_width": 20}
+    return Decoder(VOXELS, **{**sizes, **options})
+
+
+def test_decoder_gives_tokens_twice() -> None:
+    output = _decoder()(_betas())
+    assert output.backbone.shape == (TRIALS, 3, 6)
+    assert output.contrastive.shape == (TRIALS, 3, 6)
+
+
+def test_decoder_without_projector_has_no_contrastive_tokens() -> None:
+    assert _decoder(projector=False)(_betas()).contrastive is None
+
+
+def test_projector_reads_the_backbone_tokens_one_by_one() -> None:
+    model = _decoder().eval()
+    output = model(_betas())
+    torch.testing.assert_close(model.projector(output.backbone[:, 1]), output.contrastive[:, 1])
+
+
+def test_published_decoder_has_the_published_number_of_parameters() -> None:
+    with torch.device("meta"):
+        model = Decoder(15724)  # subject 1; the defaults are the paper's
+    assert sum(p.numel() for p in model.parameters()) == 947_579_904
+
+
+def test_plain_linear_input_layer_is_a_linear_map() -> None:
+    layer = _decoder(input_layer="linear").backbone.input
+    assert isinstance(layer, nn.Linear)
+    one, other = _betas(0), _betas(1)
+    torch.testing.assert_close(layer(one + other), layer(one) + layer(other) - layer.bias)
+
+
+def test_blocks_are_residual() -> None:
+    model = ResidualBackbone(VOXELS, width=8, blocks=3).eval()
+    for block in model.blocks:
+        nn.init.zeros_(block.norm.weight)
+        nn.init.zeros_(block.norm.bias)
+    torch.testing.assert_close(model(_betas()), model.input(_betas()))
+
+
+def test_norm_chooses_its_activation() -> None:
+    kinds = {"layer": nn.GELU, "batch": nn.ReLU}
+    for norm, activation in kinds.items():
+        assert isinstance(_decoder(norm=norm).backbone.input.activation, activation)
+
+
+def test_activation_first_is_another_function_of_the_same_weights() -> None:
+    plain, swapped = _decoder().eval(), _decoder(activation_first=True).eval()
+    swapped.load_state_dict(plain.state_dict())
+    assert not torch.allclose(plain(_betas()).backbone, swapped(_betas()).backbone)
+    # norm last: what leaves the input layer has mean 0 and variance 1
+    hidden = swapped.backbone.input(_betas())
+    torch.testing.assert_close(hidden.mean(1), torch.zeros(TRIALS), atol=1e-6, rtol=0)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model = _decoder()
+    model.train()
+    assert not torch.equal(model(_betas()).backbone, model(_betas()).backbone)
+    model.eval()
+    assert torch.equal(model(_betas()).backbone, model(_betas()).backbone)
+
+
+def test_gradients_reach_every_parameter() -> None:
+    model = _decoder()
+    output = model(_betas())
+    (output.backbone.square().sum() + output.contrastive.square().sum()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_betas_are_not_edited() -> None:
+    betas = _betas()
+    before = betas.clone()
+    _decoder()(betas)
+    assert torch.equal(betas, before)
+
+
+def test_unknown_choices_are_named() -> None:
+    with pytest.raises(ValueError, match="norm is 'group'"):
+        _decoder(norm="group")
+    with pytest.raises(ValueError, match="input_layer is 'ridge'"):
+        _decoder(input_layer="ridge")
+
+
+def test_projector_keeps_the_token_width() -> None:
+    assert TokenProjector(6, width=9)(torch.randn(2, 5, 6)).shape == (2, 5, 6)
