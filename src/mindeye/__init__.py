@@ -2,4 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+# Loaded on first use, so that `mindeye --help` does not wait for torch.
+_PUBLIC = {
+    "ArraysConfig": "mindeye.data.arrays",
+    "RunConfig": "mindeye.config",
+    "SimulateConfig": "mindeye.config",
+    "Subject": "mindeye.data.subject",
+    "check_subject": "mindeye.data.subject",
+    "load_subject": "mindeye.data.subject",
+    "open_run": "mindeye.stages",
+    "prepare_arrays": "mindeye.data.arrays",
+    "run_all": "mindeye.stages",
+    "run_config": "mindeye.settings",
+    "simulate_subject": "mindeye.data.simulate",
+    "start_run": "mindeye.stages",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mindeye' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -229,7 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mindeye: {error}", file=sys.stderr)
         return error.exit_code
     except ArgumentError as error:
-        print(f"mindeye: {' '.join(str(error).split())}", file=sys.stderr)
+        problem = " ".join(str(error).split())
+        print(f"mindeye: {problem}; `mindeye VERB --help` tells more", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

@@ -81,7 +81,7 @@ def fit_ridge(betas: Floats, targets: Floats, *, seed: int) -> Ridge:
         alphas=LAMBDAS,
         kernel="linear",
         cv=folds,
-        solver_params={"local_alpha": False, "progress_bar": False, "conservative": False},
+        solver_params={"local_alpha": False},
         Y_in_cpu=False,
     )
     model.fit(centred, targets - target_mean)

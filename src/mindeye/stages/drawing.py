@@ -111,8 +111,10 @@ def _draw_baselines(work: Workspace, generator: Generator, truth: Tensor) -> Non
     config, folder = work.config.reconstruct, work.folder / "reconstruct"
     count = len(work.drawn_ids)
     true_tokens = torch.from_numpy(np.array(work.embeddings("tokens")[work.rows(work.drawn_ids)]))
+    # A diffusion model wants inputs of the spread it knows; a pixel picture is only blown up by it.
+    suffix = "_restored" if generator.uses_start else ""
     ridge_tokens, ridge_latents = (
-        torch.from_numpy(np.load(work.folder / "ridge" / f"{n}_restored.npy")[:count])
+        torch.from_numpy(np.load(work.folder / "ridge" / f"{n}{suffix}.npy")[:count])
         for n in ("tokens", "latents")
     )
     jobs = {"ceiling_generator": (true_tokens, None), "ridge": (ridge_tokens, ridge_latents)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isqrt
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from mindeye.models.ridge import fit_ridge
 from mindeye.runs import write_array, write_json
 from mindeye.stages.workspace import Workspace
 from mindeye.targets.augment import recolour
+from mindeye.targets.autoencoders import Autoencoder
+from mindeye.targets.encoders import Encoder
 from mindeye.targets.store import write_embeddings
 from mindeye.training.loop import Objective, discard_checkpoint, train
 from mindeye.training.objectives import HighObjective, LowObjective, Validation
@@ -38,7 +41,10 @@ def embed(work: Workspace) -> None:
     def encode_recoloured(images: torch.Tensor) -> torch.Tensor:
         return encoder.encode(recolour(images, seed=seed))
 
-    jobs = {"tokens": (encoder, encoder.encode), "latents": (vae, vae.encode)}
+    jobs: dict[str, tuple[Encoder | Autoencoder, Callable[[torch.Tensor], torch.Tensor]]] = {
+        "tokens": (encoder, encoder.encode),
+        "latents": (vae, vae.encode),
+    }
     if maps_shape(work) is not None:
         jobs["tokens_recoloured"] = (encoder, encode_recoloured)
     for name, (model, encode) in jobs.items():

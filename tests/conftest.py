@@ -1,0 +1,57 @@
+"""Fixtures that several rooms share: a small simulated subject and small arrays on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MINDEYE_PROGRESS"] = "0"
+
+from mindeye.config import SimulateConfig
+from mindeye.data.simulate import simulate_subject
+from mindeye.data.subject import Subject
+
+SMALL = SimulateConfig(
+    train=60, test=20, voxels=120, sessions=3, ceiling_low=0.3, ceiling_high=0.3, noise_factors=5
+)
+
+
+@pytest.fixture(scope="session")
+def small_subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A simulated subject of 60 + 20 stimuli and 120 voxels."""
+    return simulate_subject(SMALL, 0, tmp_path_factory.mktemp("small") / "subject")
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> Callable[..., dict[str, Path]]:
+    """Return a function that writes arrays as a user would have them, with planted faults."""
+
+    def write(
+        *,
+        betas: np.ndarray | None = None,
+        pictures: np.ndarray | None = None,
+        trials: pd.DataFrame | None = None,
+    ) -> dict[str, Path]:
+        rng = np.random.default_rng(0)
+        if betas is None:
+            betas = rng.standard_normal((40, 12)) * 3 + 5
+        if pictures is None:
+            pictures = rng.integers(0, 256, (20, 8, 8), dtype=np.uint8)
+        if trials is None:
+            trials = pd.DataFrame(
+                {"stimulus_id": np.tile(np.arange(20), 2), "session": np.repeat([0, 1], 20)}
+            )
+        paths = {n: tmp_path / n for n in ("betas.npy", "stimuli.npy", "trials.csv")}
+        np.save(paths["betas.npy"], betas)
+        np.save(paths["stimuli.npy"], pictures)
+        trials.to_csv(paths["trials.csv"], index=False)
+        return {"betas": paths["betas.npy"], "stimuli": paths["stimuli.npy"],
+                "trials": paths["trials.csv"]}  # fmt: skip
+
+    return write
