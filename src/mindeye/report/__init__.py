@@ -1,1 +1,1 @@
-"""One self-contained HTML page per run."""
+"""One self-contained HTML page about a run."""
