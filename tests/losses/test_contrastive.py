@@ -9,6 +9,7 @@ from torch import Tensor
 from mindeye.losses.contrastive import (
     bimixco_loss,
     cosine_anneal,
+    cosine_between,
     info_nce_loss,
     soft_clip_loss,
     soft_contrastive_loss,
@@ -147,6 +148,8 @@ def test_temperature_anneals_along_half_a_cosine() -> None:
     assert values[2].item() == pytest.approx((0.004 + 0.0075) / 2)
     assert values[-1].item() == pytest.approx(0.0075)
     assert (values.diff() > 0).all()
+    assert cosine_between(0.004, 0.0075, -1.0) == pytest.approx(0.004)
+    assert cosine_between(0.004, 0.0075, 2.0) == pytest.approx(0.0075)
     assert cosine_anneal(0.004, 0.0075, 1).tolist() == pytest.approx([0.004])
 
 

@@ -78,6 +78,19 @@ def test_time_and_condition_change_the_prediction() -> None:
     assert not torch.allclose(model(x_t, times, -condition), prediction, atol=1e-3)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_lower_precision_stays_near(mode: str) -> None:
+    model = _network(learned_query_mode=mode)
+    exact = model(*_inputs())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(*_inputs())
+    x_t, times, condition = _inputs()
+    double = model.double()(x_t.double(), times, condition.double())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(mixed.float(), exact, atol=0.1, rtol=0.1)
+    torch.testing.assert_close(double.float(), exact, atol=0.1, rtol=0.1)  # another epsilon
+
+
 def test_trials_do_not_see_each_other() -> None:
     model = _network()
     x_t, times, condition = _inputs()

@@ -131,13 +131,19 @@ def soft_contrastive_loss(
     return (brain_to_image + image_to_brain) / 2
 
 
-def cosine_anneal(start: float, end: float, steps: int) -> Tensor:
-    """Go from `start` to `end` in (steps,) values along half a cosine (SoftCLIP temperatures).
+def cosine_between(start: float, end: float, progress: float) -> float:
+    """Go from `start` (progress 0 or less) to `end` (1 or more) along half a cosine.
 
-    `end + (start - end) (1 + cos(pi i / (steps - 1))) / 2`; one step gives `start`.
+    `end + (start - end) (1 + cos(pi progress)) / 2`; the SoftCLIP temperature (published code).
     """
-    progress = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
-    return (end + (start - end) / 2 * (1 + torch.cos(math.pi * progress))).to(torch.float32)
+    share = min(max(progress, 0.0), 1.0)
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def cosine_anneal(start: float, end: float, steps: int) -> Tensor:
+    """List the values of `cosine_between` at `steps` even points, both ends included; (steps,)."""
+    last = max(steps - 1, 1)
+    return torch.tensor([cosine_between(start, end, step / last) for step in range(steps)])
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

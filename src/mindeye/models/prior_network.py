@@ -42,7 +42,7 @@ class ContinuousTime(nn.Module):
         half = self.dim // 2
         steps = torch.arange(half, device=times.device, dtype=torch.float32)
         angles = times[:, None] * torch.exp(-steps * math.log(SINUSOID_BASE) / (half - 1))
-        hidden = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        hidden = torch.cat([angles.sin(), angles.cos()], dim=-1).to(next(self.parameters()).dtype)
         for linear in self.linears[:-1]:
             hidden = functional.silu(linear(hidden))
         embedded: Tensor = self.linears[-1](hidden)
