@@ -185,7 +185,7 @@ def nway_top1_from_scores(
     """Top-1 retrieval within random pools, from a score matrix (S, S); rows are queries.
 
     Every draw takes a random subset of ``candidates`` stimuli, and all its members look
-    their truth up among themselves (MindEye, section 3.1: 300 candidates, 30 draws). With no
+    their truth up among themselves (300 candidates and 30 draws in the MindEye paper). With no
     more stimuli than candidates there is one pool, all of them.
 
     Parameters

@@ -77,6 +77,7 @@ def test_alexnet_layers_are_the_second_and_fifth_after_their_relu(tmp_path: Path
         torch.testing.assert_close(found, expected[node].flatten(1))
 
 
+@pytest.mark.filterwarnings("ignore:NOTE. The nodes obtained by tracing")
 @pytest.mark.parametrize(
     ("name", "builder", "width"),
     [("inception_v3", "inception_v3", 2048), ("efficientnet_b1", "efficientnet_b1", 1280)],
@@ -121,6 +122,33 @@ def test_swav_weights_lose_their_prefix_and_heads(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model((images - mean) / std)
     torch.testing.assert_close(found[0].extract(images), expected)
+
+
+def test_clip_features_are_the_projected_image_embedding(tmp_path: Path) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        image_size=224, patch_size=56, projection_dim=12,
+    )  # fmt: skip
+    model = CLIPVisionModelWithProjection(config).eval()
+    model.save_pretrained(tmp_path / "clip-vit-large-patch14")
+    found, _ = features.available_extractors(tmp_path)
+    assert [e.name for e in found] == ["clip_vit_l14"]
+    images = torch.rand(2, 3, 224, 224)
+    mean, std = (
+        torch.tensor(x)[:, None, None] for x in features.NETWORKS["clip_vit_l14"].statistics
+    )
+    with torch.no_grad():
+        expected = model(pixel_values=(images - mean) / std).image_embeds
+    torch.testing.assert_close(found[0].extract(images), expected)
+
+
+def test_an_empty_weights_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "alexnet-owt-7be5be79.pth").touch()
+    with pytest.raises(CheckpointError, match=r"AlexNet|plain weights"):
+        features.load_extractor("alexnet2", tmp_path / "alexnet-owt-7be5be79.pth")
 
 
 def test_an_unknown_network_lists_the_known_ones() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic_run
+import torch
 from PIL import Image
 
 from mindeye.errors import DataError
@@ -59,6 +60,13 @@ def test_small_pictures_come_through_without_loss() -> None:
     assert uri.startswith("data:image/png;base64,")
     decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
     assert np.array_equal(decoded, image)
+
+
+def test_floats_become_codes_without_wrapping_around() -> None:
+    images = torch.tensor([-0.2, 0.0, 0.5, 1.0, 1.3])[:, None, None, None].expand(5, 3, 2, 1)
+    codes = pictures.as_uint8(images)
+    assert codes.shape == (5, 2, 1, 3)
+    assert codes[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]
 
 
 def test_large_pictures_are_made_small() -> None:

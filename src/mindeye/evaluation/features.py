@@ -5,8 +5,8 @@ of features per image. Nothing is downloaded here: weights come from a folder or
 local caches, and a network whose weights are not on the machine is *named as missing*. It is
 never replaced by another one, because two-way scores of different networks do not compare.
 
-Layers and preprocessing follow the evaluation script of the authors (MindEye, section 4 and
-appendix A.7): torchvision default weights, bilinear resize without antialiasing.
+Layers and preprocessing follow the evaluation script of the authors of MindEye: torchvision
+default weights, bilinear resize without antialiasing.
 """
 
 from __future__ import annotations
@@ -157,9 +157,8 @@ def load_extractor(name: str, path: Path) -> FeatureExtractor:
     try:
         module = network.build(path).eval().requires_grad_(False)
     except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise CheckpointError(
-            f"{path} does not load as {network.title}: {str(error).splitlines()[0][:200]}"
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise CheckpointError(f"{path} does not load as {network.title}: {reason}") from error
     mean, std = (torch.tensor(x)[:, None, None] for x in network.statistics)
 
     def features(images: Tensor) -> Tensor:
