@@ -135,6 +135,9 @@ class PriorConfig:
         Weight of the prior's loss beside the contrastive one (30 in the paper).
     sample_steps
         Steps of the deterministic few-step sampler; ``timesteps`` itself means ancestral DDPM.
+    standardise
+        Diffuse embeddings less their training mean at unit variance, so that noise meets signal of
+        its own size; false scales them by sqrt(D) and keeps the mean, as published.
     """
 
     depth: int = 2
@@ -144,6 +147,7 @@ class PriorConfig:
     condition_drop: float = 0.2
     loss_weight: float = 30.0
     sample_steps: int = 20
+    standardise: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.sample_steps <= self.timesteps:

@@ -50,7 +50,9 @@ def test_measured_noise_ceilings_follow_the_planted_ones(tmp_path: Path) -> None
 
 def test_noise_is_correlated_across_voxels(tmp_path: Path) -> None:
     def spread(share: float) -> float:
-        config = replace(SMALL, ceiling_low=0.01, ceiling_high=0.01, correlated_noise=share, drift=0)
+        config = replace(
+            SMALL, ceiling_low=0.01, ceiling_high=0.01, correlated_noise=share, drift=0
+        )
         betas = simulate_subject(config, 0, tmp_path / f"s{share}").betas
         correlation = np.corrcoef(betas.T)
         return float(correlation[np.triu_indices_from(correlation, 1)].std())

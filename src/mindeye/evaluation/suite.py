@@ -81,6 +81,8 @@ class Row:
         Score of the same predictions paired with pictures at random.
     ceiling
         Score of the best possible system in this setting, if known.
+    floor_low, floor_high
+        Interval of the floor over random pairings.
     note
         What a reader must know, such as a smaller candidate pool.
     """
@@ -94,6 +96,8 @@ class Row:
     chance: float | None
     floor: float | None
     ceiling: float | None = None
+    floor_low: float | None = None
+    floor_high: float | None = None
     note: str = ""
 
 
@@ -197,11 +201,11 @@ def _direction_rows(
     ) -> Row:
         interval = _interval(values, rng, how, statistic)
         floor = controls.shuffled_floor(
-            pairings, rng, shuffles=how.shuffles, statistic=statistic
-        ).value
+            pairings, rng, shuffles=how.shuffles, level=how.level, statistic=statistic
+        )
         return Row(
             f"{direction}_{name}", system, interval.value, interval.low, interval.high,
-            len(values), chance, floor, note=note,
+            len(values), chance, floor.value, None, floor.low, floor.high, note,
         )  # fmt: skip
 
     def hits(k: int) -> tuple[NDArray[Any], NDArray[Any], float]:
@@ -257,7 +261,10 @@ def picture_rows(
             return float(score(*pair, size=size).mean())
 
         floor = controls.shuffled_floor_of(shuffled, n, rng, shuffles=how.slow_shuffles)
-        return Row(name, system, interval.value, interval.low, interval.high, n, None, floor.value)
+        return Row(
+            name, system, interval.value, interval.low, interval.high, n, None,
+            floor.value, None, floor.low, floor.high,
+        )  # fmt: skip
 
     rows = [slow_row("PixCorr", pixels.pixcorr), slow_row("SSIM", pixels.ssim)]
     for extractor in extractors:
@@ -281,10 +288,10 @@ def _feature_row(
         table = identification.distance_table(predicted, actual)
         chance = 1.0
     interval = _interval(np.diagonal(table).copy(), rng, how)
-    floor = controls.shuffled_floor(table, rng, shuffles=how.shuffles).value
+    floor = controls.shuffled_floor(table, rng, shuffles=how.shuffles, level=how.level)
     return Row(
         f"{extractor.comparison}_{extractor.name}", system, interval.value, interval.low,
-        interval.high, len(table), chance, floor,
+        interval.high, len(table), chance, floor.value, None, floor.low, floor.high,
         note="lower is better" if extractor.comparison == "distance" else "",
     )  # fmt: skip
 
@@ -293,7 +300,7 @@ def effective_rank_row(system: str, predicted: Tensor, actual: Tensor) -> Row:
     """Dimensions that the predictions use; the ceiling is what the true embeddings use."""
     return Row(
         "effective_rank", system, controls.effective_rank(predicted), None, None,
-        len(predicted), None, 1.0, controls.effective_rank(actual),
+        len(predicted), None, 1.0, controls.effective_rank(actual), None, None,
         note="participation ratio; ceiling: the true embeddings",
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mindeye.config import PriorConfig
-from mindeye.diffusion import NoiseSchedule, embedding_scale, sample_ddpm, sample_dpmpp_2m
+from mindeye.diffusion import NoiseSchedule, sample_ddpm, sample_dpmpp_2m
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import HighLevel
 from mindeye.progress import track
@@ -73,7 +73,6 @@ def sample_prior(
         Samples drawn at once.
     """
     schedule = NoiseSchedule.named("cosine", config.timesteps).to(device)
-    scale = embedding_scale(condition.shape[-1])
     samples = []
     for block in _blocks(len(condition), batch_size, "prior"):
         generators = [torch.Generator().manual_seed(s) for s in seeds[block]]
@@ -91,7 +90,7 @@ def sample_prior(
                 drawn = sample_dpmpp_2m(
                     model.prior, schedule, start, given, steps=config.sample_steps
                 )
-        samples.append((drawn.float() / scale).cpu())
+        samples.append(model.from_prior(drawn.float()).cpu())
     return torch.cat(samples)
 
 

@@ -102,7 +102,9 @@ def pick_by_brain(
         Pictures embedded at once.
     """
     parts = [encoder.encode(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
-    embedded = torch.unflatten(unit_rows(torch.cat(parts).float()), 0, (-1, candidates))  # (S, n, K D)
+    embedded = torch.unflatten(
+        unit_rows(torch.cat(parts).float()), 0, (-1, candidates)
+    )  # (S, n, K D)
     scores = torch.einsum("snd,sd->sn", embedded, unit_rows(brain.float()))
     pick = scores.argmax(dim=1)
     chosen = torch.unflatten(images, 0, (-1, candidates))[torch.arange(len(pick)), pick]

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mindeye.config import HighConfig, LowConfig
+from mindeye.diffusion import embedding_scale
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.models.decoder import Decoder, DecoderOutput
 from mindeye.models.lowlevel import LowLevelDecoder
@@ -39,10 +41,19 @@ class Sizes:
 
 
 class HighLevel(nn.Module):
-    """Backbone, projector and the prior's denoiser (paper figure 2, upper half)."""
+    """Backbone, projector and the prior's denoiser (paper figure 2, upper half).
+
+    The prior works on embeddings less `target_mean`, times `target_gain`; both are buffers, so a
+    trained model knows its own units.
+    """
+
+    target_mean: Tensor
+    target_gain: Tensor
 
     def __init__(self, sizes: Sizes, config: HighConfig) -> None:
         super().__init__()
+        self.register_buffer("target_mean", torch.zeros(sizes.tokens, sizes.width))
+        self.register_buffer("target_gain", torch.tensor(embedding_scale(sizes.width)))
         self.decoder = Decoder(
             sizes.voxels,
             tokens=sizes.tokens,
@@ -62,6 +73,19 @@ class HighLevel(nn.Module):
             dim_head=config.prior.dim_head,
             num_tokens=sizes.tokens,
         )
+
+    def standardise(self, tokens: Tensor) -> None:
+        """Take the prior's units from training embeddings (S, K, D): mean 0, variance 1."""
+        self.target_mean.copy_(tokens.mean(dim=0))
+        self.target_gain.copy_(1 / (tokens - self.target_mean).square().mean().sqrt())
+
+    def to_prior(self, tokens: Tensor) -> Tensor:
+        """Return embeddings (N, K, D) in the units the prior diffuses."""
+        return (tokens - self.target_mean) * self.target_gain
+
+    def from_prior(self, tokens: Tensor) -> Tensor:
+        """Return prior samples (N, K, D) in the encoder's units."""
+        return tokens / self.target_gain + self.target_mean
 
     def forward(self, betas: Tensor) -> DecoderOutput:
         """Return backbone and contrastive tokens (N, K, D) of betas (N, V)."""

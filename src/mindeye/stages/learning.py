@@ -119,6 +119,8 @@ def train_high(work: Workspace) -> None:
         torch.manual_seed(work.config.seed)  # torch initialises modules from its global state
         model = HighLevel(work.sizes, work.config.high)
     tokens = torch.from_numpy(np.array(work.embeddings("tokens")))
+    if work.config.high.prior.standardise:
+        model.standardise(tokens[work.rows(work.subject.splits["train"])])
     objective = HighObjective(model, work.config.high, tokens, _validation(work))
     _train(work, objective, work.config.high.optim, folder)
     save_model(model, folder, describe_model("high", work.sizes, work.config.high))

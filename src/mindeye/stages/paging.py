@@ -53,7 +53,7 @@ def _curves(work: Workspace) -> list[dict[str, Any]]:
     for stage in ("high", "low"):
         for row in MetricsLog.rows(work.folder / stage / "log.jsonl"):
             side, name = row["name"].split("/")
-            curves.append({**row, "name": f"{stage} {side}/{name}"})
+            curves.append({**row, "name": f"{stage}/{side}/{name}"})
     return curves
 
 

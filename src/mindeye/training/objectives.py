@@ -9,9 +9,10 @@ from torch import Tensor
 
 from mindeye.config import HighConfig, LowConfig
 from mindeye.data.dataset import Batch
-from mindeye.diffusion import NoiseSchedule, draw_prior, embedding_scale, prior_loss
+from mindeye.diffusion import NoiseSchedule, draw_prior, prior_loss
 from mindeye.losses.contrastive import (
     bimixco_loss,
+    cosine_between,
     soft_clip_loss,
     soft_contrastive_loss,
     unit_rows,
@@ -99,14 +100,12 @@ class HighObjective:
         """Return SoftCLIP's temperature, on a cosine from its first to its last value."""
         config = self.config.contrastive
         share = (progress - config.mixco_share) / (1 - config.mixco_share)
-        first, last = config.soft_temperature_start, config.soft_temperature_end
-        cosine = torch.cos(torch.tensor(torch.pi * min(max(share, 0.0), 1.0)))
-        return float(last + (first - last) / 2 * (1 + cosine))
+        return cosine_between(config.soft_temperature_start, config.soft_temperature_end, share)
 
     def _prior(
         self, condition: Tensor, target: Tensor, rng: torch.Generator, drop: float | None = None
     ) -> Tensor:
-        scaled = target * embedding_scale(target.shape[-1])
+        scaled = self.model.to_prior(target)
         drop = self.config.prior.condition_drop if drop is None else drop
         draw = draw_prior(scaled, self.schedule, rng=rng, drop=drop)
         return prior_loss(

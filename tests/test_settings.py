@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+from typing import get_type_hints
+
+import pytest
+
+from mindeye import config as config_module
+from mindeye.config import RunConfig, config_dict, config_hash, preset_names, preset_path
+from mindeye.errors import ConfigError
+from mindeye.settings import dotted_fields, field_docs, read_yaml, run_config
+
+
+def test_every_field_of_every_config_has_a_doc_line() -> None:
+    classes = [c for c in vars(config_module).values() if is_dataclass(c)]
+    assert len(classes) >= 9
+    for cls in classes:
+        docs = field_docs(cls)
+        for field in fields(cls):
+            assert docs.get(field.name), f"{cls.__name__}.{field.name}"
+
+
+def test_every_shipped_preset_is_a_valid_run() -> None:
+    names = preset_names()
+    assert {"demo", "digit69", "miyawaki2008"} <= set(names)
+    for name in names:
+        assert isinstance(run_config(read_yaml(preset_path(name))), RunConfig)
+
+
+def test_overrides_win_over_the_preset_and_keep_their_types() -> None:
+    config = run_config(
+        {"seed": 1, "high": {"optim": {"epochs": 9}}},
+        ["high.optim.epochs=20", "high.optim.learning_rate=1e-4", "low_enabled=false"],
+    )
+    assert config.seed == 1
+    assert config.high.optim.epochs == 20
+    assert config.high.optim.learning_rate == pytest.approx(1e-4)
+    assert config.low_enabled is False
+
+
+def test_config_survives_the_way_through_a_plain_dictionary() -> None:
+    config = run_config({}, ["targets.encoder=pixels:28:4", "targets.generator=pixels"])
+    again = run_config(config_dict(config))
+    assert again == config
+    assert config_hash(again) == config_hash(config)
+    assert config_hash(run_config({}, ["seed=1"])) != config_hash(run_config({}))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["hihg.optim.epochs=3"], "did you mean high.optim.epochs"),
+        (["high.optim.epochs=many"], "high.optim.epochs"),
+        (["high.optim.epochs=0"], "at least 1"),
+        (["high.optim.batch_size=1"], "contrastive loss needs at least 2"),
+        (["reconstruct.strength=1.5"], "strength"),
+        (["high.prior.sample_steps=200"], "sample_steps"),
+        (["targets.generator=none", "low_enabled=false"], "nothing could be drawn"),
+        (["targets.encoder=pixels:28:4"], "does not take the embeddings"),
+        (["high.decoder.input_layer=fancy"], "input_layer"),
+        (["seed"], "field=value"),
+    ],
+)
+def test_a_bad_field_is_refused_by_name(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        run_config({}, words)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="demo"):
+        preset_path("dmeo")
+
+
+def test_a_preset_name_cannot_leave_the_presets_folder() -> None:
+    with pytest.raises(ConfigError, match="no preset"):
+        preset_path("../../../etc/passwd")
+
+
+def test_yaml_objects_are_not_built(tmp_path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text("seed: !!python/object/apply:os.system ['true']")
+    with pytest.raises(ConfigError, match="not readable YAML"):
+        read_yaml(path)
+
+
+def test_config_and_help_do_not_import_torch() -> None:
+    code = (
+        "import sys, contextlib, io\nfrom mindeye.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "    main(['run', '--help'])\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_dotted_fields_are_all_settable() -> None:
+    names = [name for name, _, _ in dotted_fields(RunConfig)]
+    assert "high.prior.loss_weight" in names
+    assert len(names) == len(set(names))
+    hints = get_type_hints(RunConfig)
+    assert not any(is_dataclass(hints[n]) for n in names if n in hints)
