@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-FOLDS = 5
-LAMBDAS = np.logspace(0, 7, 15)
+FOLDS = 3
+LAMBDAS = np.logspace(1.5, 6, 10)
 """Betas are z-scored, so eigenvalues of their Gram matrix are of the order of trials x voxels."""
 
 

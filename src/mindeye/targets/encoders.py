@@ -67,6 +67,11 @@ class ClipEncoder:
 
     def __init__(self, folder: Path, name: str, *, device: torch.device) -> None:
         from transformers import CLIPVisionModelWithProjection
+        from transformers.utils import logging
+
+        # A whole CLIP folder holds a text tower too; that it is not used is no news.
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
 
         try:
             model = CLIPVisionModelWithProjection.from_pretrained(
