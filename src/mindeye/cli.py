@@ -109,6 +109,13 @@ def _parser() -> ArgumentParser:
         sub = new(text.capitalize() + ".")
         sub.add_argument("folder", type=Path, help="a prepared subject")
         verbs.add_subcommand(verb, sub, help=text)
+    weights = new(
+        "Read a checkpoint of the paper's authors without running code in it, check every name, "
+        "shape and value, and write it as a folder. docs/checkpoints.md tells which load."
+    )
+    weights.add_argument("file", type=Path, help="their .pth file")
+    weights.add_argument("--out", type=Path, required=True, help="folder to write")
+    verbs.add_subcommand("import-checkpoint", weights, help="read a checkpoint of the authors")
     for verb, text in STAGE_HELP.items():
         sub = new(f"One stage of an existing run, and what it needs: {text}.")
         sub.add_argument("folder", type=Path, help="folder of a run")
@@ -173,6 +180,13 @@ def _inspect(verb: str, folder: Path) -> None:
         _print_facts(describe(load_subject(folder)))
 
 
+def _import_checkpoint(file: Path, out: Path) -> None:
+    from mindeye.models.imported import import_checkpoint
+
+    description = import_checkpoint(file, out)
+    _print_facts({**description, "folder": out})
+
+
 def _print_facts(facts: dict[str, Any]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
@@ -198,6 +212,8 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
         _prepare(chosen)
     elif flags.verb in ("info", "check"):
         _inspect(flags.verb, chosen.folder)
+    elif flags.verb == "import-checkpoint":
+        _import_checkpoint(chosen.file, chosen.out)
     else:
         _stage(flags.verb, chosen.folder)
 
