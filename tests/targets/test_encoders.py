@@ -61,7 +61,7 @@ def test_pixel_tokens_unfold_to_the_picture() -> None:
     assert tokens.shape == (3, 49, 16)
     torch.testing.assert_close(encoder.decode(tokens), images, atol=1e-6, rtol=0)
     # Patch 8 of a 7 x 7 grid is row 1, column 1.
-    torch.testing.assert_close(tokens[0, 8, 0], images[0, 0, 4, 4] * 2 - 1)
+    torch.testing.assert_close(tokens[0, 8, 0], images[0, 0, 4, 4])
 
 
 def test_the_vae_gives_the_picture_back() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 FOLDS = 3
+TARGETS_FOR_LAMBDA = 512
 LAMBDAS = np.logspace(1.5, 6, 10)
 """Betas are z-scored, so eigenvalues of their Gram matrix are of the order of trials x voxels."""
 
@@ -56,7 +57,7 @@ def fit_ridge(betas: Floats, targets: Floats, *, seed: int) -> Ridge:
     """Fit ridge regression with one lambda for all targets, chosen by k-fold cross-validation.
 
     The dual (kernel) form of himalaya is solved, so that thousands of voxels cost no more than
-    the number of stimuli.
+    the number of stimuli. Lambda is chosen on a random subset of the targets, all are fitted.
 
     Parameters
     ----------
@@ -65,30 +66,30 @@ def fit_ridge(betas: Floats, targets: Floats, *, seed: int) -> Ridge:
     targets
         (N, T).
     seed
-        Of the folds.
+        Of the folds and of the subset.
     """
     from himalaya.backend import set_backend
-    from himalaya.kernel_ridge import KernelRidgeCV
+    from himalaya.kernel_ridge import KernelRidge, KernelRidgeCV
     from sklearn.model_selection import KFold
 
     set_backend("numpy")
     betas = np.asarray(betas, dtype=np.float32)
     targets = np.asarray(targets, dtype=np.float32)
     beta_mean, target_mean = betas.mean(axis=0), targets.mean(axis=0)
-    centred = betas - beta_mean
+    centred, wanted = betas - beta_mean, targets - target_mean
+    count = min(wanted.shape[1], TARGETS_FOR_LAMBDA)
+    subset = np.random.default_rng(seed).choice(wanted.shape[1], size=count, replace=False)
     folds = KFold(n_splits=min(FOLDS, len(betas)), shuffle=True, random_state=seed)
-    model = KernelRidgeCV(
-        alphas=LAMBDAS,
-        kernel="linear",
-        cv=folds,
-        solver_params={"local_alpha": False},
-        Y_in_cpu=False,
+    search = KernelRidgeCV(
+        alphas=LAMBDAS, kernel="linear", cv=folds, solver_params={"local_alpha": False}
     )
-    model.fit(centred, targets - target_mean)
+    search.fit(centred, wanted[:, subset])
+    chosen = float(np.ravel(search.best_alphas_)[0])
+    model = KernelRidge(alpha=chosen, kernel="linear").fit(centred, wanted)
     return Ridge(
         beta_mean=beta_mean,
         weights=np.asarray(centred.T @ model.dual_coef_, dtype=np.float32),
         target_mean=target_mean,
         target_deviation=targets.std(axis=0),
-        regularisation=float(np.ravel(model.best_alphas_)[0]),
+        regularisation=chosen,
     )

@@ -104,6 +104,8 @@ class ClipEncoder:
 class PixelEncoder:
     """Grey pixels cut into patches: a target space for small sets of simple figures.
 
+    Values lie in [0, 1] with black at 0, so that a dark background has no say in cosines.
+
     Parameters
     ----------
     size
@@ -121,8 +123,8 @@ class PixelEncoder:
         self.fingerprint = f"pixels-{size}-{patch}"
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return tokens (N, K, D) of grey values in [-1, 1]."""
-        grey = resize(images, self.size).mean(dim=1, keepdim=True) * 2 - 1
+        """Return tokens (N, K, D) of grey values in [0, 1]."""
+        grey = resize(images, self.size).mean(dim=1, keepdim=True)
         patches = torch.nn.functional.unfold(grey, self.patch, stride=self.patch)
         return patches.transpose(1, 2).contiguous()
 
@@ -131,7 +133,7 @@ class PixelEncoder:
         grey = torch.nn.functional.fold(
             tokens.transpose(1, 2), (self.size, self.size), self.patch, stride=self.patch
         )
-        return ((grey + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)
+        return grey.clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 def load_encoder(name: str, *, device: torch.device) -> Encoder:
