@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 
 FOLDS = 3
 TARGETS_FOR_LAMBDA = 512
-LAMBDAS = np.logspace(1.5, 6, 10)
+LAMBDAS = np.logspace(0, 6, 13)
 """Betas are z-scored, so eigenvalues of their Gram matrix are of the order of trials x voxels."""
 
 
@@ -81,11 +81,15 @@ def fit_ridge(betas: Floats, targets: Floats, *, seed: int) -> Ridge:
     subset = np.random.default_rng(seed).choice(wanted.shape[1], size=count, replace=False)
     folds = KFold(n_splits=min(FOLDS, len(betas)), shuffle=True, random_state=seed)
     search = KernelRidgeCV(
-        alphas=LAMBDAS, kernel="linear", cv=folds, solver_params={"local_alpha": False}
+        alphas=LAMBDAS,
+        kernel="linear",
+        cv=folds,
+        warn=False,
+        solver_params={"local_alpha": False},
     )
     search.fit(centred, wanted[:, subset])
     chosen = float(np.ravel(search.best_alphas_)[0])
-    model = KernelRidge(alpha=chosen, kernel="linear").fit(centred, wanted)
+    model = KernelRidge(alpha=chosen, kernel="linear", warn=False).fit(centred, wanted)
     return Ridge(
         beta_mean=beta_mean,
         weights=np.asarray(centred.T @ model.dual_coef_, dtype=np.float32),
