@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mindeye.errors import MindEyeError
 from mindeye.runs import MetricsLog, atomic_path, run_stage, stage_done, write_array, write_json
@@ -37,12 +40,30 @@ def test_a_full_disk_is_told_in_words(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_really_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("no /dev/full on this system")
-    with pytest.raises(OSError, match="No space left"):
-        np.save(full.open("wb"), np.zeros(100_000))  # what atomic_path translates
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_really_full_disk_keeps_what_was_there(small_disk: Path) -> None:
+    from mindeye.models.pipelines import save_model
+
+    write_array(small_disk / "betas.npy", np.arange(10))
+    with pytest.raises(MindEyeError, match="no space left"):
+        write_array(small_disk / "betas.npy", np.zeros(400_000))
+    with pytest.raises(MindEyeError, match="no space left"):
+        save_model(torch.nn.Linear(600, 600), small_disk / "model", {})
+    assert np.load(small_disk / "betas.npy").tolist() == list(range(10))
+    assert not list((small_disk / "model").iterdir())
 
 
 def test_objects_are_not_written_as_pickles(tmp_path: Path) -> None:

@@ -92,6 +92,10 @@ def _parser() -> ArgumentParser:
         help="CSV with stimulus_id per row of the betas; optional session, run, repeat, split",
     )  # fmt: skip
     arrays.add_argument("--out", type=Path, required=True, help="folder to write")
+    arrays.add_argument(
+        "--voxels", type=Path | None, default=None,
+        help="CSV, one row a voxel of the betas: x, y, z, roi, noise_ceiling, whatever is known",
+    )  # fmt: skip
     from mindeye.data.arrays import ArraysConfig
 
     add_fields(arrays, ArraysConfig)
@@ -162,7 +166,14 @@ def _prepare(flags: Namespace) -> None:
         from mindeye.data.arrays import ArraysConfig, prepare_arrays
 
         config = from_flags(ArraysConfig, chosen)
-        subject = prepare_arrays(chosen.betas, chosen.stimuli, chosen.trials, chosen.out, config)
+        subject = prepare_arrays(
+            chosen.betas,
+            chosen.stimuli,
+            chosen.trials,
+            chosen.out,
+            config,
+            voxels_path=chosen.voxels,
+        )
     else:
         from mindeye.data.simulate import simulate_subject
 
@@ -248,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problem = " ".join(str(error).split())
         print(f"mindeye: {problem}; `mindeye VERB --help` tells more", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"mindeye: {error}; finished stages are kept", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(
             "mindeye: stopped; finished stages are kept, the same command goes on", file=sys.stderr

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 import time
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 
 from mindeye import __version__
 from mindeye.errors import MindEyeError
+
+SMALLEST_FREE = 1 << 16
+"""Bytes; a write that failed with less than this left failed for want of space."""
 
 LIBRARIES = ("torch", "numpy", "transformers", "diffusers", "scikit-image", "himalaya")
 
@@ -46,8 +50,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except Exception as error:
+        if _is_full_disk(error, path.parent):
             raise MindEyeError(
                 f"no space left on the disk while writing {path}; free some and run the same "
                 "command again, finished stages are kept"
@@ -55,6 +59,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_full_disk(error: Exception, folder: Path) -> bool:
+    """Tell a full disk, also where a library hides the system's error (NumPy, safetensors)."""
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        return True
+    return isinstance(error, OSError) and shutil.disk_usage(folder).free < SMALLEST_FREE
 
 
 def write_text(path: Path, text: str) -> None:

@@ -161,6 +161,19 @@ def test_constant_voxels_can_be_left_out(arrays: Write, tmp_path: Path) -> None:
     assert subject.voxels["voxel"].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
 
 
+def test_voxel_coordinates_travel_with_their_voxel(arrays: Write, tmp_path: Path) -> None:
+    paths = fault("constant", arrays, tmp_path)
+    table = pd.DataFrame({"x": range(100, 112), "roi": list("abcdefghijkl")})
+    table.to_csv(tmp_path / "voxels.csv", index=False)
+    config = ArraysConfig(drop_constant_voxels=True)
+    files = (paths["betas"], paths["stimuli"], paths["trials"])
+    subject = prepare_arrays(*files, tmp_path / "s", config, voxels_path=tmp_path / "voxels.csv")
+    assert subject.voxels["x"].tolist() == [100, 101, 102, 103, *range(105, 112)]
+    table.iloc[:5].to_csv(tmp_path / "voxels.csv", index=False)
+    with pytest.raises(DataError, match="5 rows for 12 voxels"):
+        prepare_arrays(*files, tmp_path / "t", config, voxels_path=tmp_path / "voxels.csv")
+
+
 def test_check_finds_one_changed_byte(arrays: Write, tmp_path: Path) -> None:
     prepare(arrays(), tmp_path / "subject")
     check_subject(tmp_path / "subject")

@@ -75,6 +75,19 @@ def _read_betas(path: Path) -> NDArray[Any]:
     return np.asarray(betas, dtype=np.float32)
 
 
+def _read_voxels(path: Path | None, voxels: int) -> pd.DataFrame:
+    table = pd.DataFrame({"voxel": np.arange(voxels)})
+    if path is None:
+        return table
+    try:
+        known = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a readable CSV: {error}") from error
+    if len(known) != voxels:
+        raise DataError(f"{path} has {len(known)} rows for {voxels} voxels; one row a voxel")
+    return pd.concat([table, known.drop(columns="voxel", errors="ignore")], axis=1)
+
+
 def _to_rgb(pictures: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or len(pictures) == 0:
         raise DataError(
@@ -169,9 +182,30 @@ def read_pictures(path: Path, wanted: list[str], *, size: int = 0) -> NDArray[np
 
 
 def prepare_arrays(
-    betas_path: Path, stimuli_path: Path, trials_path: Path, out: Path, config: ArraysConfig
+    betas_path: Path,
+    stimuli_path: Path,
+    trials_path: Path,
+    out: Path,
+    config: ArraysConfig,
+    *,
+    voxels_path: Path | None = None,
 ) -> Subject:
     """Turn arrays on disk into a prepared subject.
+
+    Parameters
+    ----------
+    betas_path
+        `.npy` (N, V).
+    stimuli_path
+        Folder of images named by stimulus_id, or `.npy` uint8 (S, H, W[, 3]).
+    trials_path
+        CSV, one row a trial.
+    out
+        Folder to write.
+    config
+        Scaling, splits, names.
+    voxels_path
+        CSV, one row a voxel: x, y, z, roi ... whatever is known.
 
     Raises
     ------
@@ -188,6 +222,7 @@ def prepare_arrays(
             "they must match one to one"
         )
     check_finite(betas)
+    betas_shape = betas.shape
     kept = np.arange(betas.shape[1])
     constant = constant_voxels(betas)
     if len(constant):
@@ -210,9 +245,9 @@ def prepare_arrays(
     if scaler is not None:
         betas = scaler.apply(betas, sessions)
     split_of = {s: name for name, members in splits.items() for s in members}
-    voxels = pd.DataFrame({"voxel": kept})
+    voxels = _read_voxels(voxels_path, betas_shape[1]).iloc[kept].reset_index(drop=True)
     ceiling = noise_ceiling(betas, list(trials_by_stimulus(trials).values()))
-    if ceiling is not None:
+    if ceiling is not None and "noise_ceiling" not in voxels:
         voxels["noise_ceiling"] = ceiling
     return write_subject(
         out,

@@ -247,10 +247,10 @@ def _background(
     return np.clip(field, 0, 255).astype(np.uint8)
 
 
-def _shade(top: RGB, bottom: RGB, share: NDArray[np.float32]) -> NDArray[np.float32]:
+def _shade(top: RGB, bottom: RGB, share: NDArray[np.floating]) -> NDArray[np.floating]:
     """Blend two colours: (H, 1) shares -> (H, 1, 3), or (H, W) -> (H, W, 3)."""
     first, last = np.array(top, dtype=np.float32), np.array(bottom, dtype=np.float32)
-    blend: NDArray[np.float32] = first + np.clip(share, 0, 1)[..., None] * (last - first)
+    blend: NDArray[np.floating] = first + np.clip(share, 0, 1)[..., None] * (last - first)
     return blend
 
 

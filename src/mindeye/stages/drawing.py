@@ -53,13 +53,17 @@ def generator_of(work: Workspace) -> Generator | None:
 
 
 def reconstruct(work: Workspace) -> None:
-    """Draw the test stimuli: low, high, both, the ridge baseline and the generator's ceiling."""
+    """Draw the test stimuli: low, high, both, ridge, the mean training picture and ceilings."""
     folder = work.folder / "reconstruct"
     count = len(work.drawn_ids)
     low = None
     if work.config.low_enabled:
         low = predicted(work, "latents")[:count]
         write_array(folder / "low.npy", to_pictures(_decode(work, low)))
+    mean = work.subject.pictures_of(work.subject.splits["train"]).mean(axis=0)
+    write_array(
+        folder / "mean_picture.npy", np.repeat(mean.round().astype(np.uint8)[None], count, axis=0)
+    )
     truth = torch.from_numpy(np.array(work.embeddings("latents")[work.rows(work.drawn_ids)]))
     write_array(folder / "ceiling_vae.npy", to_pictures(_decode(work, truth)))
     generator = generator_of(work)

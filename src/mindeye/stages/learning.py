@@ -22,6 +22,7 @@ from mindeye.models.pipelines import (
     save_model,
 )
 from mindeye.models.ridge import fit_ridge
+from mindeye.progress import track
 from mindeye.runs import write_array, write_json
 from mindeye.stages.workspace import Workspace
 from mindeye.targets.augment import recolour
@@ -76,7 +77,7 @@ def ridge(work: Workspace) -> None:
     betas, test = work.mean_betas(train_ids).numpy(), work.mean_betas(work.test_ids).numpy()
     rows = work.rows(train_ids)
     chosen = {}
-    for name in ("tokens", "latents"):
+    for name in track(("tokens", "latents"), "ridge"):
         stored = work.embeddings(name)
         targets = np.asarray(stored[rows]).reshape(len(rows), -1)
         model = fit_ridge(betas, targets, seed=work.config.seed)

@@ -17,6 +17,7 @@ from mindeye.evaluation.suite import (
     rows_from_scores,
     write_table,
 )
+from mindeye.progress import track
 from mindeye.retrieval import ranks, top_matches
 from mindeye.runs import write_array, write_json
 from mindeye.stages.drawing import predicted
@@ -33,6 +34,10 @@ CEILINGS = {
     "ridge": "ceiling_both",
 }
 """Which system a picture system cannot be expected to pass."""
+
+
+PICTURE_SYSTEMS = (*sorted(set(CEILINGS.values())), "mean_picture", *CEILINGS)
+"""Ceilings first: the others are set against them."""
 
 
 def _true_tokens(work: Workspace) -> Tensor:
@@ -90,7 +95,8 @@ def _retrieval(work: Workspace, scoring: Scoring) -> list[Row]:
         "ridge": (ridge, actual),
         "ridge_centred": (ridge - mean, actual - mean),
     }
-    for purpose, (name, (prediction, target)) in enumerate(systems.items(), start=1):
+    named = track(systems.items(), "retrieval")
+    for purpose, (name, (prediction, target)) in enumerate(named, start=1):
         flat, true = prediction.flatten(1), target.flatten(1)
         rng = _rng(work, purpose)
         rows += retrieval_rows(name, flat, true, rng=rng, scoring=scoring, ceiling=ceiling)
@@ -116,8 +122,7 @@ def _pictures(work: Workspace, scoring: Scoring, extractors: list[FeatureExtract
     networks = [own_extractor(work), *extractors]
     size = work.config.evaluate.picture_size or None
     rows: dict[str, list[Row]] = {}
-    names = ["ceiling_vae", "ceiling_generator", "ceiling_both", "low", "high", "both", "ridge"]
-    for purpose, name in enumerate(names, start=10):
+    for purpose, name in enumerate(track(PICTURE_SYSTEMS, "pictures"), start=10):
         path = folder / f"{name}.npy"
         if not path.is_file():
             continue

@@ -135,8 +135,8 @@ def _descend(
     for name, value in losses.items():
         if not bool(torch.isfinite(value)):
             raise NumericalError(
-                f"loss {name!r} of {objective.name} is {float(value.detach())} at step {step}; lower the "
-                "learning rate or use precision=fp32"
+                f"loss {name!r} of {objective.name} is {float(value.detach())} at step {step}; "
+                "lower the learning rate or use precision=fp32"
             )
     optimizer.zero_grad(set_to_none=True)
     total = sum(
