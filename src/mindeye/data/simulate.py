@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.config import SimulateConfig
+from mindeye.config import SimulateConfig, config_dict
 from mindeye.data.preprocess import fit_scaler, noise_ceiling
 from mindeye.data.responses import feature_maps, high_level_responses, low_level_responses
 from mindeye.data.scenes import attributes, caption, draw_scene, make_scene
@@ -151,6 +151,7 @@ def simulate_subject(config: SimulateConfig, seed: int, out: Path) -> Subject:
             "source": f"mindeye prepare simulate --seed {seed}",
             "simulated": True,
             "seed": seed,
+            "simulation": config_dict(config),
             "licence": "CC0-1.0 (made by this software)",
             "space": "simulated voxels",
             "units": "z-scored within sessions on training trials",

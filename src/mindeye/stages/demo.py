@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mindeye.config import RunConfig, SimulateConfig, config_hash
+from mindeye.config import RunConfig, SimulateConfig, config_dict
 from mindeye.data.simulate import simulate_subject
-from mindeye.runs import run_stage
+from mindeye.errors import ConfigError
+from mindeye.runs import read_json
 from mindeye.stages.pipeline import run_all
 from mindeye.stages.workspace import start_run
+
+
+def _is_made(folder: Path, simulation: SimulateConfig, seed: int) -> bool:
+    """Return whether the very subject asked for was written to the end."""
+    path = folder / "subject.json"
+    if not path.is_file():
+        return False
+    info = read_json(path)
+    return bool(info.get("simulation") == config_dict(simulation) and info.get("seed") == seed)
 
 
 def run_demo(out: Path, config: RunConfig, simulation: SimulateConfig | None = None) -> Path:
@@ -25,11 +35,10 @@ def run_demo(out: Path, config: RunConfig, simulation: SimulateConfig | None = N
     """
     chosen = simulation or SimulateConfig()
     folder = out / "subject"
-    run_stage(
-        folder / "made",
-        config_hash(chosen, config.seed),
-        lambda: simulate_subject(chosen, config.seed, folder),
-    )
+    if not _is_made(folder, chosen, config.seed):
+        if (out / "run.json").exists():
+            raise ConfigError(f"{out} holds a demo of another seed or subject; give another --out")
+        simulate_subject(chosen, config.seed, folder)
     work = start_run(config, folder, out)
     run_all(work)
     return out / "report.html"
