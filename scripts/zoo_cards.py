@@ -93,7 +93,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "architecture": "An 8 x 8 grid with 64 channels and a 4 x 4 grid with 128, one residual "
         "block and one cross-attention a level. Linear betas .0001 to .02, 1,000 timesteps, "
         "v-prediction; UniPC sampler.",
-        "objective": "v-prediction error over batches of 64, tokens replaced by zeros one time in "
+        "objective": "v-prediction error over batches of 32, tokens replaced by zeros one time in "
         "ten (classifier-free guidance) and shaken by noise of random strength, so that imperfect "
         "tokens predicted from a brain do not break it; averaged weights.",
         "limits": "It belongs to exactly these CLIP and autoencoder weights.",

@@ -19,7 +19,7 @@ from mindeye.targets.encoders import ClipEncoder
 from zoo_data import GRID, training_pictures, training_scenes
 from zoo_training import Budget, Recipe, fit, write_record
 
-BATCH = 64
+BATCH = 32
 SCENES = 30_000
 DROPPED = 0.1  # share of conditions replaced by zeros, for classifier-free guidance
 # Tokens predicted from a brain are never exact: noise up to this share of their deviation.
