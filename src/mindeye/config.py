@@ -229,6 +229,9 @@ class LowConfig:
         Weight of the soft contrastive term on intermediate maps (0.1); 0 switches it off.
     contrastive_temperature
         Temperature of that term (0.075).
+    contrastive_rows
+        Most map positions of a batch that are contrasted in a step, drawn at random, 0 for all of
+        them (as published: 8 pictures x 256 positions). Cost grows with the square.
     optim
         Optimiser and schedule.
     """
@@ -241,6 +244,7 @@ class LowConfig:
     dropout_block: float = 0.15
     contrastive_weight: float = 0.1
     contrastive_temperature: float = 0.075
+    contrastive_rows: int = 512
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 
@@ -394,8 +398,8 @@ class SimulateConfig:
     size: int = 64
     voxels: int = 0
     high_share: float = 0.5
-    ceiling_low: float = 0.06
-    ceiling_high: float = 0.06
+    ceiling_low: float = 0.018
+    ceiling_high: float = 0.018
     correlated_noise: float = 0.5
     noise_factors: int = 60
     drift: float = 0.3

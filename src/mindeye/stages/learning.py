@@ -22,7 +22,6 @@ from mindeye.models.pipelines import (
     save_model,
 )
 from mindeye.models.ridge import fit_ridge
-from mindeye.progress import track
 from mindeye.runs import write_array, write_json
 from mindeye.stages.workspace import Workspace
 from mindeye.targets.augment import recolour
@@ -72,26 +71,24 @@ def maps_shape(work: Workspace) -> tuple[int, int] | None:
 
 
 def ridge(work: Workspace) -> None:
-    """Fit ridge regression to tokens and latents and predict the test stimuli."""
+    """Fit one ridge regression to tokens and latents and predict the test stimuli."""
+    folder = work.folder / "ridge"
     train_ids = work.subject.splits["train"]
     betas, test = work.mean_betas(train_ids).numpy(), work.mean_betas(work.test_ids).numpy()
     rows = work.rows(train_ids)
-    chosen = {}
-    for name in track(("tokens", "latents"), "ridge"):
-        stored = work.embeddings(name)
-        targets = np.asarray(stored[rows]).reshape(len(rows), -1)
-        model = fit_ridge(betas, targets, seed=work.config.seed)
-        shape = (len(test), *stored.shape[1:])
-        write_array(work.folder / "ridge" / f"{name}.npy", model.predict(test).reshape(shape))
-        write_array(
-            work.folder / "ridge" / f"{name}_restored.npy",
-            model.predict_restored(test).reshape(shape),
-        )
-        write_array(
-            work.folder / "ridge" / f"{name}_mean.npy", targets.mean(axis=0).reshape(shape[1:])
-        )
-        chosen[f"lambda_{name}"] = model.regularisation
-    write_json(work.folder / "ridge" / "chosen.json", chosen)
+    names = ("tokens", "latents")
+    targets = {n: np.asarray(work.embeddings(n)[rows]).reshape(len(rows), -1) for n in names}
+    model = fit_ridge(betas, np.concatenate(list(targets.values()), axis=1), seed=work.config.seed)
+    plain, restored = model.predict(test), model.predict_restored(test)
+    first = 0
+    for name, target in targets.items():
+        columns = slice(first, first + target.shape[1])
+        first = columns.stop
+        shape = work.embeddings(name).shape[1:]
+        write_array(folder / f"{name}.npy", plain[:, columns].reshape(-1, *shape))
+        write_array(folder / f"{name}_restored.npy", restored[:, columns].reshape(-1, *shape))
+        write_array(folder / f"{name}_mean.npy", target.mean(axis=0).reshape(shape))
+    write_json(folder / "chosen.json", {"lambda": model.regularisation})
 
 
 def _validation(work: Workspace) -> Validation:

@@ -175,18 +175,21 @@ class LowObjective:
 
     def losses(self, batch: Batch, *, progress: float, rng: torch.Generator) -> dict[str, Tensor]:
         """Return the losses `latents` (mean absolute error) and `maps` of a batch."""
-        del progress, rng
+        del progress
         rows = batch.stimulus_rows.cpu()
         output = self.model(batch.betas)
         target = self.latents[rows].to(batch.betas.device)
         losses = {"latents": (output.latents.float() - target).abs().mean()}
         if self.maps is not None:
-            plain, augmented = (m[rows].to(batch.betas.device).flatten(0, 1) for m in self.maps)
+            views = [m[rows].to(batch.betas.device).flatten(0, 1) for m in self.maps]
+            maps = output.maps.flatten(0, 1)
+            if 0 < self.config.contrastive_rows < len(maps):
+                chosen = torch.randperm(len(maps), generator=rng)[: self.config.contrastive_rows]
+                maps, *views = (m[chosen.to(m.device)] for m in (maps, *views))
             with torch.autocast(batch.betas.device.type, enabled=False):
                 losses["maps"] = soft_contrastive_loss(
-                    unit_rows(output.maps.float().flatten(0, 1)),
-                    unit_rows(plain),
-                    unit_rows(augmented),
+                    unit_rows(maps.float()),
+                    *map(unit_rows, views),
                     temperature=self.config.contrastive_temperature,
                 )
         return losses
