@@ -398,8 +398,8 @@ class SimulateConfig:
     size: int = 64
     voxels: int = 0
     high_share: float = 0.5
-    ceiling_low: float = 0.035
-    ceiling_high: float = 0.010
+    ceiling_low: float = 0.05
+    ceiling_high: float = 0.008
     correlated_noise: float = 0.5
     noise_factors: int = 60
     drift: float = 0.3

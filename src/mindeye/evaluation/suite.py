@@ -263,7 +263,7 @@ def picture_rows(
         floor = controls.shuffled_floor_of(shuffled, n, rng, shuffles=how.slow_shuffles)
         return Row(
             name, system, interval.value, interval.low, interval.high, n, None,
-            floor.value, None, floor.low, floor.high,
+            floor.value, None, floor.low, floor.high, f"at {size or reference.shape[-1]} px",
         )  # fmt: skip
 
     rows = [slow_row("PixCorr", pixels.pixcorr), slow_row("SSIM", pixels.ssim)]
