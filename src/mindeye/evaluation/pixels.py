@@ -106,7 +106,8 @@ def ssim(images: Tensor, reference: Tensor, *, size: int | None = NSD_SIZE) -> N
     for left, right in _batches(images, reference, size):
         if min(left.shape[-2:]) < _SSIM_WINDOW:
             raise DataError(
-                f"SSIM needs images of {_SSIM_WINDOW} px or more; compare at a larger size (evaluate.picture_size)"
+                f"SSIM needs images of {_SSIM_WINDOW} px or more; compare at a larger size "
+                "(evaluate.picture_size)"
             )
         grey = [rgb2gray(x.cpu().numpy(), channel_axis=1) for x in (left, right)]
         scores += [
