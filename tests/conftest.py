@@ -13,8 +13,8 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MINDEYE_PROGRESS"] = "0"
 
-from mindeye.config import SimulateConfig
 from mindeye.data.simulate import simulate_subject
+from mindeye.data.simulation import SimulateConfig
 from mindeye.data.subject import Subject
 from parity.table import pytest_terminal_summary  # noqa: F401
 

@@ -8,13 +8,24 @@ from typing import get_type_hints
 import pytest
 
 from mindeye import config as config_module
-from mindeye.config import RunConfig, config_dict, config_hash, preset_names, preset_path
+from mindeye.config import RunConfig
+from mindeye.data.arrays import ArraysConfig
+from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import ConfigError
-from mindeye.settings import dotted_fields, field_docs, read_yaml, run_config
+from mindeye.fingerprints import config_dict, config_hash
+from mindeye.settings import (
+    dotted_fields,
+    field_docs,
+    preset_names,
+    preset_path,
+    read_yaml,
+    run_config,
+)
 
 
 def test_every_field_of_every_config_has_a_doc_line() -> None:
     classes = [c for c in vars(config_module).values() if is_dataclass(c)]
+    classes += [ArraysConfig, SimulateConfig]
     assert len(classes) >= 9
     for cls in classes:
         docs = field_docs(cls)

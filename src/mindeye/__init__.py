@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "ArraysConfig": "mindeye.data.arrays",
     "RunConfig": "mindeye.config",
-    "SimulateConfig": "mindeye.config",
+    "SimulateConfig": "mindeye.data.simulation",
     "Subject": "mindeye.data.subject",
     "check_subject": "mindeye.data.subject",
     "load_subject": "mindeye.data.subject",

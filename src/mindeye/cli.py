@@ -10,9 +10,18 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mindeye import __version__
-from mindeye.config import RunConfig, SimulateConfig, preset_names, preset_path
+from mindeye.config import RunConfig
+from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import MindEyeError, UsageError
-from mindeye.settings import add_fields, dotted_fields, from_flags, read_yaml, run_config
+from mindeye.settings import (
+    add_fields,
+    dotted_fields,
+    from_flags,
+    preset_names,
+    preset_path,
+    read_yaml,
+    run_config,
+)
 
 STAGE_HELP = {
     "embed": "embed all stimuli (tokens and latents), memory-mapped",

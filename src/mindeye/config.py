@@ -6,13 +6,8 @@ here imports torch, so that ``mindeye --help`` answers at once.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mindeye.errors import ConfigError
 
@@ -354,108 +349,3 @@ class RunConfig:
                 f"targets.generator={self.targets.generator} does not take the embeddings of "
                 f"targets.encoder={self.targets.encoder}; pixel tokens go with generator=pixels"
             )
-
-
-@dataclass(frozen=True)
-class SimulateConfig:
-    """A simulated subject that looks at procedural scenes.
-
-    Parameters
-    ----------
-    subject
-        Name of the subject; another name is another brain.
-    train
-        Training stimuli (validation ones included).
-    test
-        Test stimuli.
-    repeats
-        Presentations of each stimulus.
-    sessions
-        Scan sessions that the trials are spread over.
-    size
-        Picture side in pixels.
-    voxels
-        Voxels, 0 to draw a count that differs from subject to subject.
-    high_share
-        Share of high-level (mixed-selectivity) voxels.
-    ceiling_low
-        Mean single-trial noise ceiling (share of signal variance) of low-level voxels.
-    ceiling_high
-        Mean single-trial noise ceiling of high-level voxels.
-    correlated_noise
-        Share of noise variance that is common to groups of voxels.
-    noise_factors
-        Number of common noise factors.
-    drift
-        Standard deviation of session offsets and slow drifts, in units of the noise.
-    """
-
-    subject: str = "sim01"
-    train: int = 3000
-    test: int = 300
-    repeats: int = 3
-    sessions: int = 10
-    size: int = 64
-    voxels: int = 0
-    high_share: float = 0.5
-    ceiling_low: float = 0.05
-    ceiling_high: float = 0.008
-    correlated_noise: float = 0.5
-    noise_factors: int = 60
-    drift: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.train < 20 or self.test < 2:
-            raise ConfigError(
-                f"train={self.train}, test={self.test}: a simulated subject needs at least 20 "
-                "training and 2 test stimuli"
-            )
-        if self.repeats < 1 or self.sessions < 1:
-            raise ConfigError("repeats and sessions must be at least 1")
-
-
-def preset_names() -> list[str]:
-    """Return the names of the shipped presets."""
-    folder = resources.files("mindeye") / "presets"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
-
-
-def preset_path(name: str) -> Path:
-    """Return the YAML file of a preset: a shipped name or a path of one's own.
-
-    Raises
-    ------
-    ConfigError
-        If there is neither a preset nor a file of that name; lists the known presets.
-    """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    else:
-        path = Path(str(resources.files("mindeye") / "presets" / f"{Path(name).name}.yaml"))
-    if not path.is_file():
-        known = ", ".join(preset_names())
-        raise ConfigError(f"no preset {name!r}; known presets: {known}; or give a .yaml file")
-    return path
-
-
-def config_dict(config: Any) -> dict[str, Any]:
-    """Return a dataclass as nested plain dictionaries, ready for YAML and JSON."""
-    return dataclasses.asdict(config)
-
-
-def config_hash(*parts: Any) -> str:
-    """Return a short hash of dataclasses or plain values, stable across processes."""
-    plain = [dataclasses.asdict(p) if dataclasses.is_dataclass(p) else p for p in parts]  # type: ignore[arg-type]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def differing_fields(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the dotted names of fields whose values differ between two config dictionaries."""
-    names = []
-    for key in sorted(set(a) | set(b)):
-        left, right = a.get(key), b.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            names += differing_fields(left, right, f"{prefix}{key}.")
-        elif left != right:
-            names.append(f"{prefix}{key}")
-    return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -33,6 +34,30 @@ def dotted_fields(cls: type, prefix: str = "") -> Iterator[tuple[str, str, Any]]
             yield from dotted_fields(hints[field.name], f"{name}.")
         else:
             yield name, docs[field.name], field.default
+
+
+def preset_names() -> list[str]:
+    """Return the names of the shipped presets."""
+    folder = resources.files("mindeye") / "presets"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
+
+
+def preset_path(name: str) -> Path:
+    """Return the YAML file of a preset: a shipped name or a path of one's own.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither a preset nor a file of that name; lists the known presets.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        path = Path(str(resources.files("mindeye") / "presets" / f"{Path(name).name}.yaml"))
+    if not path.is_file():
+        known = ", ".join(preset_names())
+        raise ConfigError(f"no preset {name!r}; known presets: {known}; or give a .yaml file")
+    return path
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

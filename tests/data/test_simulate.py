@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from conftest import SMALL
-from mindeye.config import SimulateConfig
 from mindeye.data.ideal import log_likelihood
 from mindeye.data.responses import feature_maps, gabor_filters, low_level_responses
 from mindeye.data.simulate import simulate_subject
+from mindeye.data.simulation import SimulateConfig
 from mindeye.data.subject import Subject, check_subject
 from mindeye.errors import DataError
 

@@ -7,12 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mindeye.config import (
-    DecoderConfig,
-    HighConfig,
-    OptimConfig,
-    PriorConfig,
-)
+from mindeye.config import DecoderConfig, HighConfig, OptimConfig, PriorConfig
 from mindeye.data.dataset import Batch, TrainingSet
 from mindeye.data.subject import Subject
 from mindeye.errors import CheckpointError, NumericalError

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.config import SimulateConfig, config_dict
 from mindeye.data.preprocess import fit_scaler, noise_ceiling
 from mindeye.data.responses import feature_maps, high_level_responses, low_level_responses
 from mindeye.data.scenes import attributes, caption, draw_scene, make_scene
+from mindeye.data.simulation import SimulateConfig
 from mindeye.data.splits import hold_out
 from mindeye.data.subject import Subject, write_subject
 from mindeye.data.trials import complete_trials, trials_by_stimulus
+from mindeye.fingerprints import config_dict
 from mindeye.progress import track
 
 Floats = NDArray[np.float32]

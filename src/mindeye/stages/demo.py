@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mindeye.config import RunConfig, SimulateConfig, config_dict
+from mindeye.config import RunConfig
 from mindeye.data.simulate import simulate_subject
+from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import ConfigError
+from mindeye.fingerprints import config_dict
 from mindeye.runs import read_json
 from mindeye.stages.pipeline import run_all
 from mindeye.stages.workspace import start_run

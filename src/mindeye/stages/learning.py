@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mindeye.config import OptimConfig, config_hash
+from mindeye.config import OptimConfig
 from mindeye.data.dataset import TrainingSet
 from mindeye.errors import DataError
+from mindeye.fingerprints import config_hash
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import (
     HighLevel,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mindeye.config import config_dict
 from mindeye.data.subject import describe
 from mindeye.evaluation.suite import read_rows
+from mindeye.fingerprints import config_dict
 from mindeye.report.build import build_report
 from mindeye.report.data import ReportData, SubjectFacts
 from mindeye.runs import MetricsLog, read_json, versions

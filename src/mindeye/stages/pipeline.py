@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mindeye.config import RunConfig, config_hash
+from mindeye.config import RunConfig
 from mindeye.errors import ConfigError
+from mindeye.fingerprints import config_hash
 from mindeye.runs import run_stage
 from mindeye.stages.drawing import predict, reconstruct
 from mindeye.stages.learning import embed, ridge, train_high, train_low

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mindeye.config import RunConfig, config_dict, differing_fields
+from mindeye.config import RunConfig
 from mindeye.data.subject import Subject, load_subject, validate
 from mindeye.errors import ConfigError, DataError
+from mindeye.fingerprints import config_dict, differing_fields
 from mindeye.models.pipelines import Sizes
 from mindeye.runs import provenance, read_json, write_json
 from mindeye.targets.autoencoders import Autoencoder, load_autoencoder
