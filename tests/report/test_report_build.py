@@ -20,6 +20,7 @@ from mindeye.evaluation.suite import Row
 from mindeye.report import figures, names, pictures
 from mindeye.report.build import build_report, flattened, headline_tiles, render
 from mindeye.report.data import ReportData, SubjectFacts
+from mindeye.targets.images import to_pictures
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_small_pictures_come_through_without_loss() -> None:
 
 def test_floats_become_codes_without_wrapping_around() -> None:
     images = torch.tensor([-0.2, 0.0, 0.5, 1.0, 1.3])[:, None, None, None].expand(5, 3, 2, 1)
-    codes = pictures.as_uint8(images)
+    codes = to_pictures(images)
     assert codes.shape == (5, 2, 1, 3)
     assert codes[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]
 

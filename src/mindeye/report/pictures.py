@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mindeye.report.data import ReportData
 from mindeye.report.names import system_name
@@ -48,12 +47,6 @@ class Group:
 
     name: str
     lines: Sequence[Line]
-
-
-def as_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Convert images (N, 3, H, W), float in [0, 1], to the (N, H, W, 3) of a report."""
-    codes = (images.detach().clamp(0, 1) * 255).round().byte()
-    return codes.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def chosen(ranks: NDArray[Any], per_group: int) -> dict[str, NDArray[np.int64]]:
