@@ -54,6 +54,24 @@ def test_an_embedding_does_not_depend_on_its_batch() -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
 
+def test_the_pooled_token_is_the_first_of_all() -> None:
+    everything = load_encoder("zoo", device=CPU)
+    pooled = load_encoder("zoo", device=CPU, tokens="pooled")
+    images = scenes(3)
+    tokens = pooled.encode(images)
+    assert torch.equal(tokens, everything.encode(images)[:, :1])
+    assert (pooled.tokens, pooled.width) == tuple(tokens.shape[1:])
+    assert pooled.fingerprint == f"{everything.fingerprint}/pooled"
+    assert pooled.id == "zoo_clip/pooled"
+    # No view of all tokens, which would keep them in memory.
+    assert tokens.untyped_storage().nbytes() == tokens.nbytes
+
+
+def test_pixels_have_no_pooled_token() -> None:
+    with pytest.raises(ConfigError, match="pixels:28:4 has no class token"):
+        load_encoder("pixels:28:4", device=CPU, tokens="pooled")
+
+
 def test_pixel_tokens_unfold_to_the_picture() -> None:
     encoder = PixelEncoder(28, 4)
     images = torch.rand(3, 1, 28, 28).expand(-1, 3, -1, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -101,6 +101,32 @@ class ClipEncoder:
         return scaled.cpu()
 
 
+class PooledEncoder:
+    """The class token alone of a CLIP encoder, the paper's 1 x 768 variant for large galleries.
+
+    The published code leaves this variant's targets at their own norm; here they have norm 1,
+    like the class token among all tokens, so that a gallery of either serves both.
+
+    Parameters
+    ----------
+    encoder
+        The encoder of all tokens.
+    """
+
+    tokens = 1
+
+    def __init__(self, encoder: ClipEncoder) -> None:
+        self.encoder = encoder
+        self.size, self.width = encoder.size, encoder.width
+        self.id = f"{encoder.id}/pooled"
+        self.fingerprint = f"{encoder.fingerprint}/pooled"
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return class tokens (N, 1, D) of norm 1."""
+        # A copy: a slice would keep the other 256 tokens in memory for as long as it lives.
+        return self.encoder.encode(images)[:, :1].clone()
+
+
 class PixelEncoder:
     """Grey pixels cut into patches: a target space for small sets of simple figures.
 
@@ -136,7 +162,9 @@ class PixelEncoder:
         return grey.clamp(0, 1).expand(-1, 3, -1, -1)
 
 
-def load_encoder(name: str, *, device: torch.device) -> Encoder:
+def load_encoder(
+    name: str, *, device: torch.device, tokens: Literal["all", "pooled"] = "all"
+) -> Encoder:
     """Return an encoder by its config name.
 
     Parameters
@@ -145,19 +173,25 @@ def load_encoder(name: str, *, device: torch.device) -> Encoder:
         ``zoo``, ``pixels:SIZE:PATCH`` or a local folder with a CLIP model.
     device
         Where it runs.
+    tokens
+        ``all`` of them or ``pooled``, the class token alone.
 
     Raises
     ------
     ConfigError
-        If the name is none of these.
+        If the name is none of these, or pooled tokens are asked of an encoder without class token.
     """
-    if name == "zoo":
-        return ClipEncoder(zoo_folder("clip"), "zoo_clip", device=device)
     pixels = re.fullmatch(r"pixels:(\d+):(\d+)", name)
     if pixels:
+        if tokens == "pooled":
+            raise ConfigError(f"the encoder {name} has no class token; set targets.tokens=all")
         return PixelEncoder(int(pixels[1]), int(pixels[2]))
-    if Path(name).is_dir():
-        return ClipEncoder(Path(name), Path(name).name, device=device)
-    raise ConfigError(
-        f"unknown encoder {name!r}; known: zoo, pixels:SIZE:PATCH, or a local CLIP model folder"
-    )
+    if name == "zoo":
+        clip = ClipEncoder(zoo_folder("clip"), "zoo_clip", device=device)
+    elif Path(name).is_dir():
+        clip = ClipEncoder(Path(name), Path(name).name, device=device)
+    else:
+        raise ConfigError(
+            f"unknown encoder {name!r}; known: zoo, pixels:SIZE:PATCH, or a local CLIP model folder"
+        )
+    return PooledEncoder(clip) if tokens == "pooled" else clip
