@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
-from mindeye.models.decoder import Decoder, ResidualBackbone, TokenProjector
+from mindeye.models.decoder import Decoder, DecoderOutput, ResidualBackbone, TokenProjector
 
 VOXELS, TRIALS = 11, 4
 
@@ -102,3 +103,52 @@ def test_unknown_choices_are_named() -> None:
 
 def test_projector_keeps_the_token_width() -> None:
     assert TokenProjector(6, width=9)(torch.randn(2, 5, 6)).shape == (2, 5, 6)
+
+
+def _trained(model: Decoder) -> tuple[DecoderOutput, dict[str, Tensor]]:
+    """Output, and the gradient of every parameter."""
+    torch.manual_seed(1)  # dropout of the backbone
+    output = model(_betas())
+    (output.backbone.square().sum() + output.contrastive.square().sum()).backward()
+    return output, {name: p.grad for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_recomputing_changes_no_bit(autocast: bool) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        kept, again = _trained(_decoder()), _trained(_decoder(recompute=True))
+    assert torch.equal(kept[0].backbone, again[0].backbone)
+    assert torch.equal(kept[0].contrastive, again[0].contrastive)
+    assert all(torch.equal(kept[1][name], again[1][name]) for name in kept[1])
+
+
+def _kept_bytes(model: Decoder) -> int:
+    """Bytes that a forward pass keeps for the backward pass, parameters excepted."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(_betas())
+    return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in own)
+
+
+def test_recomputing_keeps_a_fraction_and_in_training_only() -> None:
+    sizes = {"tokens": 40, "projector_width": 30}  # the projector outweighs the backbone
+    model = _decoder(**sizes, recompute=True)
+    assert _kept_bytes(model) < 0.25 * _kept_bytes(_decoder(**sizes))
+    assert _kept_bytes(model.eval()) == _kept_bytes(_decoder(**sizes).eval())
+
+
+@pytest.mark.parametrize("head", ["low_rank", "shared"])
+def test_gradients_reach_every_parameter_of_the_small_heads(head: str) -> None:
+    gradients = _trained(_decoder(head=head, head_width=4))[1]
+    assert [name for name, gradient in gradients.items() if not gradient.any()] == []
+
+
+def test_full_head_keeps_its_names() -> None:
+    names = [name for name in _decoder().state_dict() if name.startswith("output")]
+    assert names == ["output.weight", "output.bias"]

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
-from mindeye.models.lowlevel import LowLevelDecoder, positions_last
+from mindeye.models.lowlevel import LowLevelDecoder, LowLevelOutput, positions_last
 
 VOXELS = 9
 
@@ -68,3 +70,41 @@ def test_gradients_reach_every_parameter() -> None:
     # a key bias moves all logits of a query alike, so it never has a gradient
     silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert [name for name in silent if "to_k.bias" not in name] == []
+
+
+def _trained(model: LowLevelDecoder) -> tuple[LowLevelOutput, dict[str, Tensor]]:
+    """Output, and the gradient of every parameter."""
+    betas = torch.randn(2, VOXELS, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)  # dropout of the MLP
+    output = model(betas)
+    (output.latents.square().sum() + output.maps.square().sum()).backward()
+    return output, {name: p.grad for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_recomputing_changes_no_bit(autocast: bool) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        kept, again = _trained(_model()), _trained(_model(recompute=True))
+    assert torch.equal(kept[0].latents, again[0].latents)
+    assert torch.equal(kept[0].maps, again[0].maps)
+    assert all(torch.equal(kept[1][name], again[1][name]) for name in kept[1])
+
+
+def _kept_bytes(model: LowLevelDecoder) -> int:
+    """Bytes that a forward pass keeps for the backward pass, parameters excepted."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.zeros(4, VOXELS))
+    return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in own)
+
+
+def test_recomputing_keeps_a_fraction_and_in_training_only() -> None:
+    model = _model(recompute=True)
+    assert _kept_bytes(model) < 0.5 * _kept_bytes(_model())
+    assert _kept_bytes(model.eval()) == _kept_bytes(_model().eval())

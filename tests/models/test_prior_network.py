@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from mindeye.diffusion import NoiseSchedule, draw_prior, prior_loss
 from mindeye.models.attention import (
@@ -10,7 +13,10 @@ from mindeye.models.attention import (
     PositionBias,
     Rotary,
     SharedKeyAttention,
+    blockwise_attention,
+    explicit_attention,
     position_buckets,
+    rotate,
 )
 from mindeye.models.prior_network import ContinuousTime, PriorNetwork
 
@@ -143,9 +149,9 @@ def test_position_bias_is_one_number_for_all_later_tokens() -> None:
 
 
 def test_rotary_keeps_lengths_and_depends_on_distance_only() -> None:
-    rotary = Rotary(8)
+    turns = Rotary(8)(6)
     query, key = torch.randn(2, 1, 12, generator=torch.Generator().manual_seed(0))
-    many_queries, many_keys = rotary(query.expand(6, 12)), rotary(key.expand(6, 12))
+    many_queries, many_keys = rotate(query.expand(6, 12), turns), rotate(key.expand(6, 12), turns)
     torch.testing.assert_close(many_queries.norm(dim=1), query.norm().expand(6))
     products = many_queries @ many_keys.T
     torch.testing.assert_close(products[1, 0], products[4, 3])
@@ -153,21 +159,30 @@ def test_rotary_keeps_lengths_and_depends_on_distance_only() -> None:
     assert torch.equal(many_queries[:, 8:], query.expand(6, 12)[:, 8:])
 
 
-def test_attention_is_the_formula_written_out() -> None:
+def test_rotary_turns_a_pair_by_its_angle() -> None:
+    # frequencies 1 and 10000 ** -.5 = .01
+    turned = rotate(torch.tensor([[1.0, 0, 1, 0, 5]]).expand(3, 5), Rotary(4)(3))
+    expected = [math.cos(2), math.sin(2), math.cos(0.02), math.sin(0.02), 5]
+    torch.testing.assert_close(turned[2], torch.tensor(expected))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "explicit"])
+def test_attention_is_the_formula_written_out(attention: str) -> None:
     torch.manual_seed(0)
-    layer, rotary = SharedKeyAttention(DIM, heads=2, dim_head=8), Rotary(8)
+    layer = SharedKeyAttention(DIM, heads=2, dim_head=8, attention=attention)
+    turns = Rotary(8)(4)
     tokens, bias = torch.randn(1, 4, DIM), torch.randn(2, 4, 5)
     hidden = layer.norm(tokens)
     key, value = layer.to_key_value(hidden)[0].chunk(2, dim=-1)
-    key = torch.cat([layer.null_key_value[:1], rotary(key)])
+    key = torch.cat([layer.null_key_value[:1], rotate(key, turns)])
     value = torch.cat([layer.null_key_value[1:], value])
     heads = []
     for head, query in enumerate(layer.to_query(hidden)[0].chunk(2, dim=-1)):
-        query = rotary(query)
+        query = rotate(query, turns)
         cosine = torch.nn.functional.cosine_similarity(query[:, None], key[None], dim=-1)
         heads.append((16 * cosine + bias[head]).softmax(-1) @ value)
     expected = layer.norm_output(layer.to_output(torch.cat(heads, dim=-1)))
-    torch.testing.assert_close(layer(tokens, bias, rotary)[0], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer(tokens, bias, turns)[0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_causal_attention_does_not_see_later_tokens() -> None:
@@ -175,11 +190,11 @@ def test_causal_attention_does_not_see_later_tokens() -> None:
     tokens = torch.randn(1, 4, DIM)
     changed = tokens.clone()
     changed[:, 2:] *= -1
-    bias, rotary = torch.zeros(2, 4, 5), Rotary(8)
+    bias, turns = torch.zeros(2, 4, 5), Rotary(8)(4)
     for causal in (True, False):
         layer = SharedKeyAttention(DIM, heads=2, dim_head=8, causal=causal)
         same = torch.allclose(
-            layer(tokens, bias, rotary)[:, :2], layer(changed, bias, rotary)[:, :2], atol=1e-6
+            layer(tokens, bias, turns)[:, :2], layer(changed, bias, turns)[:, :2], atol=1e-6
         )
         assert same is causal
 
@@ -196,4 +211,70 @@ def test_norm_epsilon_is_larger_outside_float32() -> None:
     variance = 1e-4
     for dtype, eps in ((torch.float32, 1e-5), (torch.float64, 1e-3)):
         expected = 1e-2 / (variance + eps) ** 0.5
-        assert GainNorm(4)(rows.to(dtype))[0, 0].item() == pytest.approx(expected, rel=1e-4)
+        assert GainNorm(4).to(dtype)(rows.to(dtype))[0, 0].item() == pytest.approx(
+            expected, rel=1e-4
+        )
+
+
+def _trained(model: PriorNetwork) -> tuple[Tensor, dict[str, Tensor]]:
+    """Prediction, and the gradient of every parameter that has one."""
+    output = model(*_inputs(), keep_condition=torch.tensor([True, False, True]))
+    output.square().sum().backward()
+    return output, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_both_kinds_of_attention_are_one_function(causal: bool) -> None:
+    fused, explicit = (
+        _trained(_network(attention=kind, causal=causal)) for kind in ("sdpa", "explicit")
+    )
+    torch.testing.assert_close(fused, explicit, atol=2e-5, rtol=1e-5)
+    assert explicit[1]["transformer.position_bias.table.weight"].any()
+
+
+def test_attention_of_blocks_is_that_of_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = torch.Generator().manual_seed(0)
+    query, key, value, bias = (
+        torch.randn(size, generator=rng) for size in [(5, 2, 4, 8), (5, 5, 8), (5, 5, 8), (2, 4, 5)]
+    )
+    for trials in (1, 2, 9):
+        monkeypatch.setattr("mindeye.models.attention.LOGITS_AT_ONCE", trials * bias.numel())
+        blocks = blockwise_attention(query, key, value, bias)
+        whole = explicit_attention(query, key, value, bias)
+        torch.testing.assert_close(blocks, whole, atol=2e-5, rtol=1e-5)
+
+
+def test_unknown_attention_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="attention is 'flash'; known: sdpa, explicit"):
+        _network(attention="flash")
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "explicit"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_recomputing_changes_no_bit(attention: str, autocast: bool) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        kept = _trained(_network(attention=attention))
+        again = _trained(_network(attention=attention, recompute=True))
+    assert torch.equal(kept[0], again[0])
+    assert kept[1].keys() == again[1].keys()
+    assert all(torch.equal(kept[1][name], again[1][name]) for name in kept[1])
+
+
+def _kept_bytes(model: PriorNetwork) -> int:
+    """Bytes that a forward pass keeps for the backward pass, parameters excepted."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(*_inputs())
+    return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in own)
+
+
+def test_recomputing_keeps_a_fraction_and_in_training_only() -> None:
+    model = _network(depth=8, recompute=True)
+    assert _kept_bytes(model) < 0.25 * _kept_bytes(_network(depth=8))
+    assert _kept_bytes(model.eval()) == _kept_bytes(_network(depth=8).eval())

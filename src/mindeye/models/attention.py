@@ -11,10 +11,15 @@ causal: every later token falls into the bucket of distance 0.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+AttentionKind = Literal["sdpa", "explicit"]
 
 COSINE_SCALE = 16.0
 """Factor on the cosine of query and key (published code)."""
@@ -36,6 +41,14 @@ EPS_OTHER = 1e-3
 """Epsilon of `GainNorm` in any dtype but float32, float64 included (published code)."""
 
 
+EPS_LENGTH = 1e-12
+"""Least length a query or key is divided by (torch's `normalize`, as published)."""
+
+LOGITS_AT_ONCE = 2**21
+"""Attention logits the CPU holds at once. 8 MB: larger blocks leave the cache, and the allocator
+gives those from 32 MB back to the system each time. Measured: any from 2**19 to 2**22 does."""
+
+
 class GainNorm(nn.Module):
     """Layer norm over the last axis with a gain and no bias.
 
@@ -52,8 +65,7 @@ class GainNorm(nn.Module):
         if self.stable:
             inputs = inputs / inputs.amax(dim=-1, keepdim=True).detach()
         eps = EPS_FLOAT32 if inputs.dtype == torch.float32 else EPS_OTHER
-        normed = functional.layer_norm(inputs, inputs.shape[-1:], eps=eps)
-        return normed * self.gain
+        return functional.layer_norm(inputs, inputs.shape[-1:], weight=self.gain, eps=eps)
 
 
 def position_buckets(
@@ -98,11 +110,11 @@ class PositionBias(nn.Module):
             relative, buckets=self.table.num_embeddings, max_distance=self.max_distance
         )
         bias: Tensor = self.table(buckets)  # (queries, keys, heads)
-        return bias.permute(2, 0, 1)
+        return bias.permute(2, 0, 1).contiguous()  # once, for all layers
 
 
 class Rotary(nn.Module):
-    """Rotates adjacent pairs of the first dimensions of a head by position-dependent angles.
+    """Angles by which `rotate` turns the first dimensions of a head.
 
     One instance serves all layers; its frequencies are fixed and part of the published state.
     """
@@ -114,25 +126,117 @@ class Rotary(nn.Module):
         exponent = torch.arange(0, dim, 2).float() / dim
         self.register_buffer("frequencies", 1.0 / ROTARY_BASE**exponent)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(..., positions, head width) to the same shape."""
-        rotated_dims = 2 * len(self.frequencies)
-        positions = torch.arange(inputs.shape[-2], device=inputs.device).float()
-        angles = positions[:, None] * self.frequencies.float()  # (positions, rotated_dims / 2)
-        cos, sin = angles.cos().to(inputs.dtype), angles.sin().to(inputs.dtype)
-        turned, rest = inputs[..., :rotated_dims], inputs[..., rotated_dims:]
-        even, odd = turned[..., 0::2], turned[..., 1::2]
-        pairs = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
-        return torch.cat([pairs.flatten(-2), rest], dim=-1)
+    def forward(self, positions: int) -> Tensor:
+        """(positions, dim / 2) complex numbers of length 1, one per position and pair."""
+        frequencies = self.frequencies.float()
+        angles = torch.arange(positions, device=frequencies.device)[:, None] * frequencies
+        return torch.polar(torch.ones_like(angles), angles)
+
+
+def rotate(inputs: Tensor, turns: Tensor) -> Tensor:
+    """Turn adjacent pairs of the first dimensions of a head by position-dependent angles.
+
+    (..., positions, head width) to the same shape. A pair is one complex number and `turns`
+    (positions, pairs) of `Rotary` its factor: one product instead of six and two copies.
+    """
+    rotated_dims = 2 * turns.shape[-1]
+    pairs = torch.unflatten(_at_least_float32(inputs[..., :rotated_dims]), -1, (-1, 2))
+    turned = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2)
+    return torch.cat([turned.to(inputs.dtype), inputs[..., rotated_dims:]], dim=-1)
+
+
+def unit_length(inputs: Tensor) -> Tensor:
+    """Rows (..., d) at length 1, in float32 at least; cheaper backward than torch's `normalize`."""
+    inputs = _at_least_float32(inputs)
+    square = inputs.square().sum(dim=-1, keepdim=True)
+    return inputs * square.clamp_min(EPS_LENGTH**2).rsqrt()
+
+
+def _at_least_float32(inputs: Tensor) -> Tensor:
+    return inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+
+
+def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Attention with its matrix written out and a softmax in float32, as published.
+
+    Parameters
+    ----------
+    query
+        (N, heads, K, d), rows of length 1.
+    key, value
+        (N, K + 1, d), one head for all queries; the keys' rows of length 1.
+    bias
+        (heads, K, K + 1), minus infinity where a key is closed.
+
+    Returns
+    -------
+    Tensor
+        (N, heads, K, d) in the dtype of `value`.
+    """
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    logits = torch.einsum("nhqd,nkd->nhqk", query, key) * COSINE_SCALE + bias
+    weights = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+    return torch.einsum("nhqk,nkd->nhqd", weights, value)
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """`explicit_attention` by torch's fused kernels, on the CPU by `blockwise_attention`."""
+    if query.device.type == "cpu":
+        return blockwise_attention(query, key, value, bias)
+    shape = (-1, query.shape[1], -1, -1)
+    return functional.scaled_dot_product_attention(
+        query.to(value.dtype),
+        key.to(value.dtype).unsqueeze(1).expand(shape),
+        value.unsqueeze(1).expand(shape),
+        attn_mask=bias.to(value.dtype),
+        scale=COSINE_SCALE,
+    )
+
+
+def blockwise_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """`explicit_attention`, some trials at a time, in float32 even under autocast.
+
+    torch's fused kernel for the CPU has no gradient for the bias; where one is asked, torch writes
+    the matrix out for all trials and copies the one key to every head. Here the heads are rows of
+    one query matrix, and a block of trials stays in the cache.
+    """
+    heads, dtype = query.shape[1], torch.promote_types(value.dtype, torch.float32)
+    rows = bias.to(dtype).flatten(0, 1)  # (heads * K, K + 1)
+    trials = max(1, LOGITS_AT_ONCE // rows.numel())
+    parts = (query.to(dtype).flatten(1, 2), key.to(dtype), value.to(dtype))
+    blocks = zip(*(torch.split(part, trials) for part in parts), strict=True)
+    attended = []
+    with torch.autocast(query.device.type, enabled=False):
+        for queries, keys, values in blocks:
+            logits = torch.baddbmm(rows, queries, keys.transpose(1, 2), alpha=COSINE_SCALE)
+            attended.append(torch.bmm(logits.softmax(dim=-1), values))
+    return torch.unflatten(torch.cat(attended), 1, (heads, -1)).to(value.dtype)
+
+
+ATTENTION: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "sdpa": fused_attention,
+    "explicit": explicit_attention,
+}
 
 
 class SharedKeyAttention(nn.Module):
     """Cosine attention of many query heads over one shared key/value head; (N, K, D) to itself."""
 
-    def __init__(self, dim: int, *, heads: int, dim_head: int, causal: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int,
+        dim_head: int,
+        causal: bool = False,
+        attention: AttentionKind = "sdpa",
+    ) -> None:
         super().__init__()
+        if attention not in ATTENTION:
+            raise ValueError(f"attention is {attention!r}; known: {', '.join(ATTENTION)}")
         self.heads = heads
         self.causal = causal
+        self.attention = attention
         self.norm = GainNorm(dim)
         self.null_key_value = nn.Parameter(torch.randn(2, dim_head))
         self.to_query = nn.Linear(dim, heads * dim_head, bias=False)
@@ -140,7 +244,7 @@ class SharedKeyAttention(nn.Module):
         self.to_output = nn.Linear(heads * dim_head, dim, bias=False)
         self.norm_output = GainNorm(dim)
 
-    def forward(self, tokens: Tensor, bias: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor, turns: Tensor) -> Tensor:
         """Attend.
 
         Parameters
@@ -149,27 +253,22 @@ class SharedKeyAttention(nn.Module):
             (N, K, D).
         bias
             (heads, K, K + 1), the null key first.
-        rotary
-            Applied to queries and keys before they are normalised; the null key is not rotated.
+        turns
+            Of `Rotary`, for K positions; applied to queries and keys before they are normalised.
+            The null key is not rotated.
         """
         hidden = self.norm(tokens)
         query = self.to_query(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        key, value = self.to_key_value(hidden).unsqueeze(1).chunk(2, dim=-1)  # (N, 1, K, d)
-        query, key = rotary(query), rotary(key)  # query: (N, heads, K, d)
+        key, value = self.to_key_value(hidden).chunk(2, dim=-1)  # (N, K, d)
+        query, key = rotate(query, turns), rotate(key, turns)  # query: (N, heads, K, d)
 
-        null = self.null_key_value.to(key.dtype)[:, None, None, None]  # (2, 1, 1, 1, d)
-        null_key, null_value = null.expand(-1, len(tokens), -1, -1, -1)
-        key = torch.cat([null_key, key], dim=-2)  # (N, 1, K + 1, d)
+        null = self.null_key_value.to(key.dtype)[:, None, None]  # (2, 1, 1, d)
+        null_key, null_value = null.expand(-1, len(tokens), -1, -1)
+        key = torch.cat([null_key, key], dim=-2)  # (N, K + 1, d)
         value = torch.cat([null_value, value], dim=-2)
 
-        shape = (-1, self.heads, -1, -1)
-        attended = functional.scaled_dot_product_attention(
-            functional.normalize(query, dim=-1),
-            functional.normalize(key, dim=-1).expand(shape),
-            value.expand(shape),
-            attn_mask=self._mask(bias).to(query.dtype),
-            scale=COSINE_SCALE,
-        )  # (N, heads, K, d)
+        attend = ATTENTION[self.attention]
+        attended = attend(unit_length(query), unit_length(key), value, self._mask(bias))
         output: Tensor = self.norm_output(self.to_output(attended.transpose(1, 2).flatten(2)))
         return output
 
@@ -201,15 +300,24 @@ class TransformerLayer(nn.Module):
     """Attention and feed-forward, each with a residual."""
 
     def __init__(
-        self, dim: int, *, heads: int, dim_head: int, inner: int, causal: bool = False
+        self,
+        dim: int,
+        *,
+        heads: int,
+        dim_head: int,
+        inner: int,
+        causal: bool = False,
+        attention: AttentionKind = "sdpa",
     ) -> None:
         super().__init__()
-        self.attention = SharedKeyAttention(dim, heads=heads, dim_head=dim_head, causal=causal)
+        self.attention = SharedKeyAttention(
+            dim, heads=heads, dim_head=dim_head, causal=causal, attention=attention
+        )
         self.feed_forward = GatedFeedForward(dim, inner=inner)
 
-    def forward(self, tokens: Tensor, bias: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor, turns: Tensor) -> Tensor:
         """(N, K, D) to (N, K, D)."""
-        tokens = tokens + self.attention(tokens, bias, rotary)
+        tokens = tokens + self.attention(tokens, bias, turns)
         fed: Tensor = self.feed_forward(tokens)
         return tokens + fed
 
@@ -217,7 +325,8 @@ class TransformerLayer(nn.Module):
 class Transformer(nn.Module):
     """The stack: layers that share one position bias and one rotary embedding, norm, projection.
 
-    `ff_mult` is the inner width of the feed-forward in units of `dim`.
+    `ff_mult` is the inner width of the feed-forward in units of `dim`. With `recompute`, training
+    keeps only the inputs of the layers and computes their insides again in the backward pass.
     """
 
     def __init__(
@@ -229,14 +338,22 @@ class Transformer(nn.Module):
         dim_head: int,
         ff_mult: float = 4.0,
         causal: bool = False,
+        attention: AttentionKind = "sdpa",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.position_bias = PositionBias(heads)
         self.rotary = Rotary(min(ROTARY_DIMS, dim_head))
         self.layers = nn.ModuleList(
             [
                 TransformerLayer(
-                    dim, heads=heads, dim_head=dim_head, inner=int(ff_mult * dim), causal=causal
+                    dim,
+                    heads=heads,
+                    dim_head=dim_head,
+                    inner=int(ff_mult * dim),
+                    causal=causal,
+                    attention=attention,
                 )
                 for _ in range(depth)
             ]
@@ -248,7 +365,15 @@ class Transformer(nn.Module):
         """(N, K, D) to (N, K, D)."""
         count = tokens.shape[1]
         bias = self.position_bias(count, count + 1)
+        turns = self.rotary(count)
+        recompute = self.recompute and self.training and torch.is_grad_enabled()
         for layer in self.layers:
-            tokens = layer(tokens, bias, self.rotary)
+            if recompute:
+                # a layer draws no random numbers
+                tokens = checkpoint(
+                    layer, tokens, bias, turns, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                tokens = layer(tokens, bias, turns)
         output: Tensor = self.project(self.norm(tokens))
         return output

@@ -10,6 +10,9 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mindeye.models.heads import HeadName, build_head
 
 NormName = Literal["layer", "batch"]
 ActivationName = Literal["gelu", "relu", "silu"]
@@ -183,10 +186,16 @@ class Decoder(nn.Module):
         Of the residual MLP; 4096 and 4 in the paper.
     norm, activation_first, input_layer, dropout_in, dropout_block
         See `ResidualBackbone`.
+    head, head_width
+        See `mindeye.models.heads`; "full" in the paper.
     projector
         Whether there is a projector; without it `DecoderOutput.contrastive` is None.
     projector_width
         Hidden width of the projector; 2048 in the published code.
+    recompute
+        Keep only the projector's input in training and compute its inside again in the backward
+        pass: less memory for more time, the same numbers. The backbone's blocks are N x width
+        values each, too few to be worth it.
     """
 
     def __init__(
@@ -202,12 +211,16 @@ class Decoder(nn.Module):
         input_layer: InputLayer = "published",
         dropout_in: float = 0.5,
         dropout_block: float = 0.15,
+        head: HeadName = "full",
+        head_width: int = 256,
         projector: bool = True,
         projector_width: int = 2048,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.tokens = tokens
         self.token_dim = token_dim
+        self.recompute = recompute
         self.backbone = ResidualBackbone(
             voxels,
             width=width,
@@ -218,7 +231,9 @@ class Decoder(nn.Module):
             dropout_in=dropout_in,
             dropout_block=dropout_block,
         )
-        self.output = nn.Linear(width, tokens * token_dim)
+        self.output = build_head(
+            head, width, tokens=tokens, token_dim=token_dim, head_width=head_width
+        )
         self.projector = TokenProjector(token_dim, width=projector_width) if projector else None
 
     def forward(self, betas: Tensor) -> DecoderOutput:
@@ -231,4 +246,17 @@ class Decoder(nn.Module):
         """
         flat: Tensor = self.output(self.backbone(betas))  # (N, K * D)
         tokens = torch.unflatten(flat, 1, (self.tokens, self.token_dim))  # (N, K, D)
-        return DecoderOutput(tokens, None if self.projector is None else self.projector(tokens))
+        return DecoderOutput(tokens, self._project(tokens))
+
+    def _project(self, tokens: Tensor) -> Tensor | None:
+        """Contrastive tokens (N, K, D) of backbone tokens (N, K, D)."""
+        if self.projector is None:
+            return None
+        if self.recompute and self.training and torch.is_grad_enabled():
+            # the projector draws no random numbers
+            projected: Tensor = checkpoint(
+                self.projector, tokens, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            projected = self.projector(tokens)
+        return projected

@@ -6,10 +6,11 @@ Source: the MindEye paper (arXiv 2305.18274), section 3.3 and appendix A.4, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mindeye.models.decoder import ResidualBackbone
 
@@ -81,6 +82,9 @@ class LowLevelDecoder(nn.Module):
         Groups of the upsampler's norms; divides every entry of `block_out_channels`.
     dropout_in, dropout_block
         .5 and .25 in the published code.
+    recompute
+        Keep only the inputs of the upsampler's blocks in training and compute their insides again
+        in the backward pass: less memory for more time, the same numbers.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class LowLevelDecoder(nn.Module):
         norm_groups: int = 32,
         dropout_in: float = 0.5,
         dropout_block: float = 0.25,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         channels, rows, columns = seed
@@ -118,6 +123,7 @@ class LowLevelDecoder(nn.Module):
             block_out_channels=block_out_channels,
             layers_per_block=layers_per_block,
             norm_groups=norm_groups,
+            recompute=recompute,
         )
         self.maps_projector = None if maps_width is None else MapsProjector(channels, maps_width)
 
@@ -148,12 +154,13 @@ def _build_upsampler(
     block_out_channels: Sequence[int],
     layers_per_block: int,
     norm_groups: int,
+    recompute: bool,
 ) -> nn.Module:
     """Build the decoder half of a diffusers VAE, the upsampler of the published model."""
     # imported here because diffusers takes seconds to import
     from diffusers.models.autoencoders.vae import Decoder as VaeDecoder
 
-    upsampler: nn.Module = VaeDecoder(
+    upsampler: Any = VaeDecoder(
         in_channels=channels,
         out_channels=latent_channels,
         up_block_types=("UpDecoderBlock2D",) * len(block_out_channels),
@@ -161,4 +168,19 @@ def _build_upsampler(
         layers_per_block=layers_per_block,
         norm_num_groups=norm_groups,
     )
-    return upsampler
+    # not by diffusers' own switch: it would also set the parts of the middle block, which would
+    # then be computed three times
+    upsampler.gradient_checkpointing = recompute
+    upsampler._gradient_checkpointing_func = _recomputed
+    built: nn.Module = upsampler
+    return built
+
+
+def _recomputed(block: nn.Module, *inputs: Tensor | None) -> Tensor:
+    """Run a block of the upsampler; in training keep its inputs alone."""
+    if not block.training:
+        kept: Tensor = block(*inputs)
+        return kept
+    # the blocks draw no random numbers
+    output: Tensor = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return output

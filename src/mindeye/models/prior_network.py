@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mindeye.models.attention import Transformer
+from mindeye.models.attention import AttentionKind, Transformer
 
 QueryMode = Literal["none", "token", "pos_emb", "all_pos_emb"]
 
@@ -72,6 +72,12 @@ class PriorNetwork(nn.Module):
         Inner width of the feed-forward in units of D; 4 in the paper.
     causal
         Whether attention sees earlier tokens only; not so in the paper.
+    attention
+        "sdpa" is the fastest way known on the device, "explicit" writes the matrix out, as
+        published; the same function of the same weights. See `mindeye.models.attention`.
+    recompute
+        Keep only the inputs of the transformer's layers in training and compute their insides
+        again in the backward pass: less memory for more time, the same numbers.
     """
 
     def __init__(
@@ -86,6 +92,8 @@ class PriorNetwork(nn.Module):
         learned_query_mode: QueryMode = "pos_emb",
         ff_mult: float = 4.0,
         causal: bool = False,
+        attention: AttentionKind = "sdpa",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if learned_query_mode not in get_args(QueryMode):
@@ -106,7 +114,14 @@ class PriorNetwork(nn.Module):
         self.null_condition = nn.Parameter(torch.randn(num_tokens, dim))
         self.null_target = nn.Parameter(torch.randn(num_tokens, dim))
         self.transformer = Transformer(
-            dim, depth=depth, heads=heads, dim_head=dim_head, ff_mult=ff_mult, causal=causal
+            dim,
+            depth=depth,
+            heads=heads,
+            dim_head=dim_head,
+            ff_mult=ff_mult,
+            causal=causal,
+            attention=attention,
+            recompute=recompute,
         )
 
     def forward(

@@ -1,0 +1,115 @@
+"""Output heads of the decoder: hidden (N, width) to flat tokens (N, K * D).
+
+At the paper's size (width 4096, K 257, D 768) the one linear layer `full` holds 85 % of the
+decoder's parameters. The other two are ours, for subjects with few trials and for small memory:
+
+| head                         | parameters  |
+|------------------------------|-------------|
+| `full`                       | 808,649,472 |
+| `low_rank`, `head_width` 256 | 51,774,464  |
+| `low_rank`, `head_width` 64  | 13,091,648  |
+| `shared`, `head_width` 256   | 269,943,808 |
+| `shared`, `head_width` 64    | 67,633,984  |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+HeadName = Literal["full", "low_rank", "shared"]
+
+
+class LowRankHead(nn.Module):
+    """Linear to `head_width` values, then linear to all tokens; (N, width) to (N, K * D).
+
+    At the paper's size 51,774,464 parameters with `head_width` 256, 13,091,648 with 64. All tokens
+    of a trial lie in a space of `head_width` dimensions.
+    """
+
+    def __init__(self, width: int, tokens: int, token_dim: int, head_width: int) -> None:
+        super().__init__()
+        self.inner = _unit_variance_linear(width, head_width)
+        self.outer = nn.Linear(head_width, tokens * token_dim)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(N, width) to (N, K * D)."""
+        flat: Tensor = self.outer(self.inner(hidden))
+        return flat
+
+
+class SharedHead(nn.Module):
+    """Linear to `head_width` values per token, then one linear for all tokens and a bias each.
+
+    (N, width) to (N, K * D). At the paper's size 269,943,808 parameters with `head_width` 256,
+    67,633,984 with 64. Each token less its bias lies in a space of `head_width` dimensions, the
+    same for all tokens.
+    """
+
+    def __init__(self, width: int, tokens: int, token_dim: int, head_width: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.inner = _unit_variance_linear(width, tokens * head_width)
+        # no bias of its own: the bias per token holds it
+        self.outer = nn.Linear(head_width, token_dim, bias=False)
+        self.token_bias = nn.Parameter(torch.zeros(tokens, token_dim))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(N, width) to (N, K * D)."""
+        values = self.inner(hidden).unflatten(1, (self.tokens, -1))  # (N, K, head_width)
+        tokens: Tensor = self.outer(values) + self.token_bias  # (N, K, D)
+        return tokens.flatten(1)
+
+
+def _full(width: int, tokens: int, token_dim: int, head_width: int) -> nn.Module:
+    """Build the published head; it has no inner width."""
+    return nn.Linear(width, tokens * token_dim)
+
+
+HEADS: dict[str, Callable[[int, int, int, int], nn.Module]] = {
+    "full": _full,
+    "low_rank": LowRankHead,
+    "shared": SharedHead,
+}
+"""Builders by name; their arguments are width, tokens, token_dim, head_width."""
+
+
+def build_head(
+    name: HeadName, width: int, *, tokens: int, token_dim: int, head_width: int
+) -> nn.Module:
+    """Build a head, (N, width) to (N, K * D).
+
+    Parameters
+    ----------
+    name
+        "full" (published) is one linear layer, 808,649,472 parameters at the paper's size; for
+        "low_rank" and "shared" see `LowRankHead` and `SharedHead`.
+    width
+        Of the hidden state.
+    tokens, token_dim
+        K and D.
+    head_width
+        Inner width of "low_rank" and "shared".
+
+    Raises
+    ------
+    ValueError
+        If there is no head of that name.
+    """
+    if name not in HEADS:
+        raise ValueError(f"head is {name!r}; known: {', '.join(HEADS)}")
+    return HEADS[name](width, tokens, token_dim, head_width)
+
+
+def _unit_variance_linear(inputs: int, outputs: int) -> nn.Linear:
+    """Linear layer that keeps the variance of its input.
+
+    torch's own start gives a third of it, so two layers in a row would start at a ninth where the
+    published head starts at a third.
+    """
+    linear = nn.Linear(inputs, outputs)
+    nn.init.kaiming_uniform_(linear.weight, nonlinearity="linear")
+    return linear
