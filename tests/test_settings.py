@@ -16,6 +16,7 @@ from mindeye.fingerprints import config_dict, config_hash
 from mindeye.settings import (
     dotted_fields,
     field_docs,
+    preset_content,
     preset_names,
     preset_path,
     read_yaml,
@@ -68,7 +69,15 @@ def test_config_survives_the_way_through_a_plain_dictionary() -> None:
         (["high.optim.batch_size=1"], "contrastive loss needs at least 2"),
         (["reconstruct.strength=1.5"], "strength"),
         (["high.prior.sample_steps=200"], "sample_steps"),
-        (["targets.generator=none", "low_enabled=false"], "nothing could be drawn"),
+        (["high_enabled=false", "low_enabled=false"], "both false"),
+        (["targets.tokens=pooled"], "draws from all tokens"),
+        (["targets.tokens=pooled", "targets.encoder=pixels:28:4"], "no class token"),
+        (["high.contrastive.enabled=false", "high.prior.kind=none"], "nothing would be trained"),
+        (["high.optim.micro_batch=65"], "between 0 .all at once. and batch_size=64"),
+        (["high.optim.ema=1"], r"a decay lies in \[0, 1\)"),
+        (["high.contrastive.mixco_temperature=0"], "must be positive"),
+        (["low.norm_groups=5"], "must divide low.channels=32"),
+        (["high.weights=somewhere", "high.prior.kind=mse"], "leave one of them out"),
         (["targets.encoder=pixels:28:4"], "does not take the embeddings"),
         (["high.decoder.input_layer=fancy"], "input_layer"),
         (["seed"], "field=value"),
@@ -78,6 +87,21 @@ def test_a_bad_field_is_refused_by_name(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         run_config({}, words)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_one_switch_takes_the_published_choice_everywhere_and_changes_no_size(name: str) -> None:
+    ours, theirs = (run_config(preset_content(name, as_published=p)) for p in (False, True))
+    assert theirs.high.contrastive.published_targets
+    assert not theirs.high.contrastive.gather
+    assert theirs.high.optim.precision == theirs.low.optim.precision == "fp32"
+    assert theirs.high.optim.repeats == "cycle"
+    assert (theirs.high.prior.sampler, theirs.high.prior.standardise) == ("ddpm", False)
+    assert theirs.high.decoder.input_layer == "published"
+    for kept in ("width", "blocks", "projector_width"):
+        assert getattr(theirs.high.decoder, kept) == getattr(ours.high.decoder, kept)
+    assert theirs.high.optim.epochs == ours.high.optim.epochs
+    assert theirs.high.contrastive.mixco_temperature == ours.high.contrastive.mixco_temperature
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

@@ -17,9 +17,8 @@ from mindeye.settings import (
     add_fields,
     dotted_fields,
     from_flags,
+    preset_content,
     preset_names,
-    preset_path,
-    read_yaml,
     run_config,
 )
 
@@ -82,6 +81,10 @@ def _parser() -> ArgumentParser:
         "--until", type=str, default="report", help=f"last stage to do: {', '.join(STAGE_HELP)}"
     )
     run.add_argument(
+        "--as-published", action="store_true",
+        help="take the published code's choice wherever ours is another one by default",
+    )  # fmt: skip
+    run.add_argument(
         "--resume", action="store_true",
         help="go on with the configuration stored in the run, whatever preset is named",
     )  # fmt: skip
@@ -139,7 +142,7 @@ def _parser() -> ArgumentParser:
 def _demo(flags: Namespace, overrides: Sequence[str]) -> None:
     from mindeye.stages.demo import run_demo
 
-    config = run_config(read_yaml(preset_path("demo")), [f"seed={flags.seed}", *overrides])
+    config = run_config(preset_content("demo"), [f"seed={flags.seed}", *overrides])
     page = run_demo(flags.out, config)
     print(f"open {page} in a browser; the table is {page.parent / 'metrics.csv'}")
 
@@ -154,7 +157,8 @@ def _run(flags: Namespace, overrides: Sequence[str]) -> None:
             )
         work = open_run(flags.out, run_config)
     else:
-        config = run_config(read_yaml(preset_path(flags.preset)), overrides)
+        content = preset_content(flags.preset, as_published=flags.as_published)
+        config = run_config(content, overrides)
         work = start_run(config, flags.subject_dir, flags.out)
     _tell(run_all(work, until=flags.until), work.folder)
 

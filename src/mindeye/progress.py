@@ -13,7 +13,12 @@ T = TypeVar("T")
 
 
 def track(
-    items: Iterable[T], description: str, *, total: int | None = None, done: int = 0
+    items: Iterable[T],
+    description: str,
+    *,
+    total: int | None = None,
+    done: int = 0,
+    shown: bool = True,
 ) -> Iterator[T]:
     """Yield items under a progress bar with elapsed time and ETA.
 
@@ -27,6 +32,8 @@ def track(
         Number of all items, taken from `items` if it has a length.
     done
         Items finished by an earlier, interrupted call.
+    shown
+        False for processes whose bar would only repeat another's.
     """
     if total is None and isinstance(items, Sized):
         total = done + len(items)
@@ -38,6 +45,6 @@ def track(
         total=total,
         initial=done,
         mininterval=interval,
-        disable=os.environ.get("MINDEYE_PROGRESS") == "0",
+        disable=not shown or os.environ.get("MINDEYE_PROGRESS") == "0",
         dynamic_ncols=True,
     )

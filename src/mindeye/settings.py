@@ -77,6 +77,38 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def preset_content(name: str, *, as_published: bool = False) -> dict[str, Any]:
+    """Return the fields of a preset, on request under the published code's choices.
+
+    Parameters
+    ----------
+    name
+        A shipped preset or a YAML file.
+    as_published
+        Lay `presets/overlays/as_published.yaml` over it.
+
+    Raises
+    ------
+    ConfigError
+        As `preset_path` and `read_yaml`.
+    """
+    content = read_yaml(preset_path(name))
+    if as_published:
+        folder = resources.files("mindeye") / "presets" / "overlays"
+        content = _merged(content, read_yaml(Path(str(folder / "as_published.yaml"))))
+    return content
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one nested mapping over another."""
+    joined = dict(below)
+    for key, value in above.items():
+        known = joined.get(key)
+        both = isinstance(known, Mapping) and isinstance(value, Mapping)
+        joined[key] = _merged(known, value) if both else value  # type: ignore[arg-type]
+    return joined
+
+
 def _run_parser() -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig)

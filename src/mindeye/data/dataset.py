@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.data.repeats import draw_repeats
+from mindeye.data.seeds import derive_seed
 from mindeye.data.subject import Subject
+
+Repeats = Literal["random", "cycle", "mixed"]
 
 
 class Batch(NamedTuple):
@@ -44,22 +49,74 @@ class TrainingSet:
     subject: Subject
     stimulus_ids: list[str]
 
-    def batches_per_epoch(self, batch_size: int) -> int:
-        """Return the number of batches; a last batch of one stimulus is left out."""
+    def batches_per_epoch(self, batch_size: int, *, smallest: int = 2) -> int:
+        """Return the number of batches; a last one of fewer than `smallest` stimuli is left out."""
         full, rest = divmod(len(self.stimulus_ids), batch_size)
-        return full + (rest > 1)
+        return full + (rest >= smallest)
 
-    def epoch(self, epoch: int, *, seed: int, batch_size: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch; order and repeats depend on (seed, epoch) alone."""
+    def epoch(
+        self,
+        epoch: int,
+        *,
+        seed: int,
+        batch_size: int,
+        repeats: Repeats = "random",
+        first: int = 0,
+        smallest: int = 2,
+    ) -> Iterator[Batch]:
+        """Yield the batches of an epoch; order and repeats depend on (seed, epoch) alone.
+
+        Parameters
+        ----------
+        epoch
+            From 0.
+        seed
+            Of order and repeats.
+        batch_size
+            Stimuli a batch.
+        repeats
+            What becomes of a stimulus's repeats, see `mindeye.config.OptimConfig`.
+        first
+            Batch to begin with, where a training goes on in the middle of an epoch.
+        smallest
+            A last batch of fewer stimuli is left out.
+        """
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(self.stimulus_ids))
-        trials = [self.subject.rows_by_stimulus[s] for s in self.stimulus_ids]
-        repeat = rng.random(len(trials))
-        chosen = np.array([t[int(r * len(t))] for t, r in zip(trials, repeat, strict=True)])
-        rows = np.array([self.subject.row_of_stimulus[s] for s in self.stimulus_ids])
-        for b in range(self.batches_per_epoch(batch_size)):
+        draws = rng.random(len(self.stimulus_ids))
+        for b in range(first, self.batches_per_epoch(batch_size, smallest=smallest)):
             members = order[b * batch_size : (b + 1) * batch_size]
-            yield Batch(self._betas(chosen[members]), torch.from_numpy(rows[members]))
+            trials = [self._trials[m] for m in members]
+            if repeats == "mixed":
+                torch_rng = torch.Generator().manual_seed(derive_seed(seed, epoch, b))
+                betas = draw_repeats(self._betas(_rectangle(trials)), rng=torch_rng)
+            elif repeats == "cycle":
+                betas = self._betas(np.array([t[b % len(t)] for t in trials]))
+            else:
+                chosen = [t[int(draws[m] * len(t))] for t, m in zip(trials, members, strict=True)]
+                betas = self._betas(np.array(chosen))
+            yield Batch(betas, torch.from_numpy(self._rows[members]))
+
+    def names(self, batch: Batch, count: int = 4) -> str:
+        """Return the first stimulus ids of a batch, for an error message."""
+        ids = self.subject.stimuli["stimulus_id"].iloc[batch.stimulus_rows[:count].tolist()]
+        more = ", ..." if len(batch.stimulus_rows) > count else ""
+        return ", ".join(map(str, ids)) + more
+
+    @cached_property
+    def _trials(self) -> list[NDArray[np.int64]]:
+        """Rows of the betas of every training stimulus."""
+        return [np.asarray(self.subject.rows_by_stimulus[s]) for s in self.stimulus_ids]
+
+    @cached_property
+    def _rows(self) -> NDArray[np.int64]:
+        return np.array([self.subject.row_of_stimulus[s] for s in self.stimulus_ids])
 
     def _betas(self, trials: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self.subject.betas[trials])
+
+
+def _rectangle(trials: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """(N, R) rows of the betas; a stimulus with fewer repeats than another gives some twice."""
+    longest = max(map(len, trials))
+    return np.stack([np.resize(t, longest) for t in trials])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mindeye.config import PriorConfig
-from mindeye.diffusion import NoiseSchedule, sample_ddpm, sample_dpmpp_2m
+from mindeye.errors import ConfigError
+from mindeye.generation.samplers import SAMPLERS
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import HighLevel
 from mindeye.progress import track
+
+Precision = Literal["bf16", "fp32"]
 
 
 class BrainEmbeddings(NamedTuple):
@@ -54,42 +57,39 @@ def sample_prior(
     seeds: list[int],
     device: torch.device,
     batch_size: int = 128,
+    precision: Precision = "bf16",
 ) -> Tensor:
     """Return one prior sample (N, K, D) a condition (N, K, D), in the encoder's units.
 
     Parameters
     ----------
     model
-        High-level pipeline.
+        High-level pipeline with a diffusion prior.
     condition
         Backbone tokens.
     config
-        Timesteps and sampler.
+        Sampler and its steps.
     seeds
         One a sample.
     device
         Where to sample.
     batch_size
         Samples drawn at once.
+    precision
+        Of matrix products.
     """
-    schedule = NoiseSchedule.named("cosine", config.timesteps).to(device)
+    if model.prior is None:
+        raise ConfigError("high.prior.kind is not diffusion, so there is no prior to sample from")
+    schedule = model.schedule.to(device)
+    sampler = SAMPLERS[config.sampler]
     samples = []
     for block in _blocks(len(condition), batch_size, "prior"):
         generators = [torch.Generator().manual_seed(s) for s in seeds[block]]
-        shape = condition.shape[1:]
+        shape = tuple(condition.shape[1:])
         start = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
         given = condition[block].to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            if config.sample_steps == config.timesteps:
-                noise = torch.stack(
-                    [torch.randn((config.timesteps, *shape), generator=g) for g in generators],
-                    dim=1,
-                ).to(device)
-                drawn = sample_ddpm(model.prior, schedule, start, given, step_noise=noise)
-            else:
-                drawn = sample_dpmpp_2m(
-                    model.prior, schedule, start, given, steps=config.sample_steps
-                )
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            drawn = sampler(model.prior, schedule, start, given, config.sample_steps, generators)
         samples.append(model.from_prior(drawn.float()).cpu())
     return torch.cat(samples)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mindeye.config import HighConfig, LowConfig
-from mindeye.diffusion import embedding_scale
+from mindeye.diffusion import NoiseSchedule, embedding_scale
 from mindeye.errors import CheckpointError, ConfigError
-from mindeye.models.decoder import Decoder, DecoderOutput
+from mindeye.models.decoder import Decoder
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.prior_network import PriorNetwork
 from mindeye.runs import atomic_path, read_json, versions, write_json
@@ -40,11 +40,34 @@ class Sizes:
     latents: tuple[int, int, int]
 
 
+class HighOutput(NamedTuple):
+    """What the high-level pipeline says of N brains.
+
+    Attributes
+    ----------
+    backbone
+        (N, K, D) tokens; the condition of the prior.
+    contrastive
+        (N, K, D) tokens that retrieval compares with embeddings.
+    """
+
+    backbone: Tensor
+    contrastive: Tensor
+
+
 class HighLevel(nn.Module):
     """Backbone, projector and the prior's denoiser (paper figure 2, upper half).
 
     The prior works on embeddings less `target_mean`, times `target_gain`; both are buffers, so a
-    trained model knows its own units.
+    trained model knows its own units. So does a backbone that is regressed onto the embeddings
+    (`PriorConfig.kind` mse).
+
+    Parameters
+    ----------
+    sizes
+        Of the data.
+    config
+        Of the pipeline; what is switched off is not built.
     """
 
     target_mean: Tensor
@@ -52,32 +75,42 @@ class HighLevel(nn.Module):
 
     def __init__(self, sizes: Sizes, config: HighConfig) -> None:
         super().__init__()
+        options, recompute = config.decoder, config.optim.recompute
+        self.kind = config.prior.kind
+        self.schedule = NoiseSchedule.named("cosine", config.prior.timesteps)
         self.register_buffer("target_mean", torch.zeros(sizes.tokens, sizes.width))
         self.register_buffer("target_gain", torch.tensor(embedding_scale(sizes.width)))
         self.decoder = Decoder(
             sizes.voxels,
             tokens=sizes.tokens,
             token_dim=sizes.width,
-            width=config.decoder.width,
-            blocks=config.decoder.blocks,
-            input_layer=config.decoder.input_layer,
-            dropout_in=config.decoder.dropout_in,
-            dropout_block=config.decoder.dropout_block,
-            projector=True,
-            projector_width=config.decoder.projector_width,
+            width=options.width,
+            blocks=options.blocks,
+            input_layer=options.input_layer,
+            dropout_in=options.dropout_in,
+            dropout_block=options.dropout_block,
+            head=options.head,
+            head_width=options.head_width,
+            projector=options.projector and config.contrastive.enabled,
+            projector_width=options.projector_width,
+            recompute=recompute,
         )
-        self.prior = PriorNetwork(
-            dim=sizes.width,
-            depth=config.prior.depth,
-            heads=config.prior.heads,
-            dim_head=config.prior.dim_head,
-            num_tokens=sizes.tokens,
-        )
+        self.prior: PriorNetwork | None = None
+        if self.kind == "diffusion":
+            self.prior = PriorNetwork(
+                dim=sizes.width,
+                depth=config.prior.depth,
+                heads=config.prior.heads,
+                dim_head=config.prior.dim_head,
+                num_tokens=sizes.tokens,
+                attention=config.prior.attention,
+                recompute=recompute,
+            )
 
-    def standardise(self, tokens: Tensor) -> None:
-        """Take the prior's units from training embeddings (S, K, D): mean 0, variance 1."""
-        self.target_mean.copy_(tokens.mean(dim=0))
-        self.target_gain.copy_(1 / (tokens - self.target_mean).square().mean().sqrt())
+    def set_units(self, mean: Tensor, variance: float) -> None:
+        """Take the prior's units from training embeddings: their mean (K, D), their variance."""
+        self.target_mean.copy_(mean)
+        self.target_gain.fill_(variance**-0.5)
 
     def to_prior(self, tokens: Tensor) -> Tensor:
         """Return embeddings (N, K, D) in the units the prior diffuses."""
@@ -87,10 +120,28 @@ class HighLevel(nn.Module):
         """Return prior samples (N, K, D) in the encoder's units."""
         return tokens / self.target_gain + self.target_mean
 
-    def forward(self, betas: Tensor) -> DecoderOutput:
-        """Return backbone and contrastive tokens (N, K, D) of betas (N, V)."""
-        output: DecoderOutput = self.decoder(betas)
-        return output
+    def forward(self, betas: Tensor) -> HighOutput:
+        """Decode betas (N, V).
+
+        Without a projector the contrastive tokens are the backbone's own, in the encoder's units
+        where the backbone is regressed onto embeddings.
+        """
+        backbone, contrastive = self.decoder(betas)
+        if contrastive is None:
+            contrastive = self.from_prior(backbone) if self.kind == "mse" else backbone
+        return HighOutput(backbone, contrastive)
+
+    def point_estimate(self, backbone: Tensor, contrastive: Tensor) -> Tensor:
+        """Return one embedding (N, K, D) a brain where there is no prior to sample from.
+
+        The regressed one, or else the contrastive one at the norm that embeddings have (a
+        contrastive loss leaves norms free).
+        """
+        if self.kind == "mse":
+            return self.from_prior(backbone)
+        square = self.target_mean.square().mean() + self.target_gain**-2
+        norms = contrastive.square().mean(dim=(1, 2), keepdim=True).sqrt()
+        return contrastive / norms * square.sqrt()
 
 
 def build_low(sizes: Sizes, config: LowConfig, maps: tuple[int, int] | None) -> LowLevelDecoder:
@@ -129,12 +180,13 @@ def build_low(sizes: Sizes, config: LowConfig, maps: tuple[int, int] | None) -> 
         width=config.width,
         blocks=config.blocks,
         seed=(config.seed_channels, side, side),
-        block_out_channels=[config.channels * 2 ** min(i, 1) for i in range(levels + 1)],
+        block_out_channels=[config.channels * min(2**i, config.widest) for i in range(levels + 1)],
         latent_channels=channels,
         maps_width=None if maps is None else maps[1],
-        norm_groups=8,
+        norm_groups=config.norm_groups,
         dropout_in=config.dropout_in,
         dropout_block=config.dropout_block,
+        recompute=config.optim.recompute,
     )
 
 

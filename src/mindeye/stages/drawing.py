@@ -24,9 +24,10 @@ def predict(work: Workspace) -> None:
     """Write brain embeddings and low-level latents of all test stimuli."""
     folder = work.folder / "predict"
     betas = work.mean_betas(work.test_ids)
-    brains = embed_brains(load_high(work), betas, device=work.device)
-    write_array(folder / "backbone.npy", brains.backbone.numpy())
-    write_array(folder / "contrastive.npy", brains.contrastive.numpy())
+    if work.config.high_enabled:
+        brains = embed_brains(load_high(work), betas, device=work.device)
+        write_array(folder / "backbone.npy", brains.backbone.numpy())
+        write_array(folder / "contrastive.npy", brains.contrastive.numpy())
     if work.config.low_enabled:
         latents = predict_latents(load_low(work), betas, device=work.device)
         write_array(folder / "latents.npy", latents.numpy())
@@ -68,7 +69,8 @@ def reconstruct(work: Workspace) -> None:
     write_array(folder / "ceiling_vae.npy", to_pictures(_decode(work, truth)))
     generator = generator_of(work)
     if generator is not None:
-        _draw_high(work, generator, low)
+        if work.config.high_enabled:
+            _draw_high(work, generator, low)
         _draw_baselines(work, generator, truth)
     elif work.config.low_enabled:
         latents = torch.from_numpy(np.load(work.folder / "ridge" / "latents.npy")[:count])
@@ -85,14 +87,11 @@ def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> Non
     config = work.config.reconstruct
     count, draws = len(work.drawn_ids), config.candidates
     seeds = candidate_seeds(work.config.seed, count, draws, purpose=1)
-    condition = predicted(work, "backbone")[:count].repeat_interleave(draws, dim=0)
-    samples = sample_prior(
-        load_high(work), condition, work.config.high.prior, seeds=seeds, device=work.device
-    )
+    brain, backbone = (predicted(work, n)[:count] for n in ("contrastive", "backbone"))
+    samples = _sample(work, backbone, brain, seeds, draws)
     starts: dict[str, Tensor | None] = {"high": None}
     if low is not None and generator.uses_start:
         starts["both"] = low.repeat_interleave(draws, dim=0)
-    brain = predicted(work, "contrastive")[:count]
     for name, start in starts.items():
         images = draw_candidates(
             generator, samples, seeds=seeds, start=start, batch_size=config.batch_size, name=name
@@ -101,6 +100,25 @@ def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> Non
             images, brain, work.encoder, candidates=draws, batch_size=config.batch_size
         )
         _write(work, name, picked)
+
+
+def _sample(
+    work: Workspace, backbone: Tensor, brain: Tensor, seeds: list[int], draws: int
+) -> Tensor:
+    """Return `draws` embeddings a brain, stimulus-major: prior samples or one estimate repeated."""
+    model = load_high(work)
+    if model.prior is None:
+        with torch.inference_mode():
+            estimate = model.point_estimate(backbone.to(work.device), brain.to(work.device))
+        return estimate.cpu().repeat_interleave(draws, dim=0)
+    return sample_prior(
+        model,
+        backbone.repeat_interleave(draws, dim=0),
+        work.config.high.prior,
+        seeds=seeds,
+        device=work.device,
+        precision=work.config.high.optim.precision,
+    )
 
 
 def _write(work: Workspace, name: str, picked: Reconstructions) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from mindeye.config import OptimConfig
 from mindeye.data.dataset import TrainingSet
-from mindeye.errors import DataError
-from mindeye.fingerprints import config_hash
+from mindeye.data.seeds import derive_seed
+from mindeye.errors import CheckpointError, DataError
+from mindeye.models.adopted import adopt_high, adopt_low
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import (
     HighLevel,
@@ -23,39 +25,65 @@ from mindeye.models.pipelines import (
     save_model,
 )
 from mindeye.models.ridge import fit_ridge
-from mindeye.runs import write_array, write_json
+from mindeye.runs import read_json, sha256, write_array, write_json
 from mindeye.stages.workspace import Workspace
 from mindeye.targets.augment import recolour
 from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import Encoder
 from mindeye.targets.store import write_embeddings
-from mindeye.training.loop import Objective, discard_checkpoint, train
-from mindeye.training.objectives import HighObjective, LowObjective, Validation
+from mindeye.targets.views import (
+    RecomputedTargets,
+    StoredTargets,
+    TargetSource,
+    moments,
+    view_names,
+    write_views,
+)
+from mindeye.training.checkpoint import discard_checkpoints
+from mindeye.training.high import HighObjective
+from mindeye.training.loop import train
+from mindeye.training.low import LowObjective
+from mindeye.training.objective import Objective
+from mindeye.training.validation import Validation
+
+Prepare = Callable[[torch.Tensor, range], torch.Tensor]
 
 
 def embed(work: Workspace) -> None:
-    """Embed every stimulus: tokens, tokens of a recoloured view, latents."""
+    """Embed every stimulus: tokens, their augmented views, latents."""
     folder = work.folder / "embed"
     encoder, vae, pictures = work.encoder, work.vae, work.subject.pictures
     seed, size = work.config.seed, work.config.targets.batch_size
 
-    def encode_recoloured(images: torch.Tensor) -> torch.Tensor:
-        return encoder.encode(recolour(images, seed=seed))
+    def recoloured(images: torch.Tensor, rows: range) -> torch.Tensor:
+        return recolour(images, seeds=[derive_seed(seed, row) for row in rows])
 
-    jobs: dict[str, tuple[Encoder | Autoencoder, Callable[[torch.Tensor], torch.Tensor]]] = {
-        "tokens": (encoder, encoder.encode),
-        "latents": (vae, vae.encode),
+    jobs: dict[str, tuple[Encoder | Autoencoder, Prepare | None]] = {
+        "tokens": (encoder, None),
+        "latents": (vae, None),
     }
     if maps_shape(work) is not None:
-        jobs["tokens_recoloured"] = (encoder, encode_recoloured)
-    for name, (model, encode) in jobs.items():
+        jobs["tokens_recoloured"] = (encoder, recoloured)
+    for name, (model, prepare) in jobs.items():
         write_embeddings(
             folder,
             name,
-            encode,
+            model.encode,
             pictures,
             fingerprint=work.store_fingerprint(model),
             batch_size=size,
+            prepare=prepare,
+        )
+    if work.config.targets.augmentation == "cached":
+        write_views(
+            folder,
+            encoder,
+            pictures,
+            seed=seed,
+            count=work.config.targets.views,
+            fingerprint=work.store_fingerprint(encoder),
+            batch_size=size,
+            size=encoder.size,
         )
 
 
@@ -92,74 +120,130 @@ def ridge(work: Workspace) -> None:
     write_json(folder / "chosen.json", {"lambda": model.regularisation})
 
 
-def _validation(work: Workspace) -> Validation:
-    ids = work.subject.splits["val"]
+def _validation(work: Workspace, optim: OptimConfig, name: str) -> Validation:
+    ids = work.subject.splits[optim.validate_on]
     if not ids:
-        raise DataError(f"{work.subject.path} has no val split; prepare it again with one")
-    return Validation(work.mean_betas(ids), torch.from_numpy(work.rows(ids)))
+        raise DataError(
+            f"{work.subject.path} has no {optim.validate_on} split; prepare it again with one"
+        )
+    rows = torch.from_numpy(work.rows(ids))
+    return Validation(work.mean_betas(ids), rows, work.embeddings(name))
 
 
-def _train(work: Workspace, objective: Objective, optim: OptimConfig, folder: Path) -> None:
+def _train(
+    work: Workspace, objective: Objective[Any], optim: OptimConfig, folder: Path, key: str
+) -> None:
     train(
         objective,
         TrainingSet(work.subject, work.subject.splits["train"]),
         optim,
         folder,
         seed=work.config.seed,
-        key=config_hash(work.config, work.subject.fingerprint),
-        device=work.device,
+        key=key,
+        processes=work.processes,
     )
 
 
-def train_high(work: Workspace) -> None:
-    """Train backbone, projector and prior jointly."""
-    folder = work.folder / "high"
+def _targets(work: Workspace) -> TargetSource:
+    """Return what the high-level pipeline is trained towards: stored, cached or new views."""
+    augmentation = work.config.targets.augmentation
+    if augmentation == "recomputed":
+        encoder = work.encoder
+        return RecomputedTargets(
+            encoder.encode, work.subject.pictures, size=encoder.size, device=work.device
+        )
+    if augmentation == "cached":
+        names = view_names(work.config.targets.views)
+        return StoredTargets([work.embeddings(name) for name in names])
+    return StoredTargets([work.embeddings("tokens")])
+
+
+def train_high(work: Workspace, key: str) -> None:
+    """Train backbone, projector and prior jointly, or look at the weights that are given."""
+    config, folder = work.config.high, work.folder / "high"
+    if not work.config.high_enabled:
+        return
+    if config.weights:
+        if work.processes.is_first:
+            adopt_high(Path(config.weights), work.sizes, config)
+            _note_weights(folder, Path(config.weights))
+        return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(work.config.seed)  # torch initialises modules from its global state
-        model = HighLevel(work.sizes, work.config.high)
-    tokens = torch.from_numpy(np.array(work.embeddings("tokens")))
-    if work.config.high.prior.standardise:
-        model.standardise(tokens[work.rows(work.subject.splits["train"])])
-    objective = HighObjective(model, work.config.high, tokens, _validation(work))
-    _train(work, objective, work.config.high.optim, folder)
-    save_model(model, folder, describe_model("high", work.sizes, work.config.high))
-    discard_checkpoint(folder)
+        model = HighLevel(work.sizes, config)
+    if config.prior.standardise:
+        rows = work.rows(work.subject.splits["train"])
+        model.set_units(*moments(work.embeddings("tokens"), rows))
+    validation = _validation(work, config.optim, "tokens")
+    _train(
+        work, HighObjective(model, config, _targets(work), validation), config.optim, folder, key
+    )
+    if work.processes.is_first:
+        save_model(model, folder, describe_model("high", work.sizes, config))
+        discard_checkpoints(folder)
 
 
 def load_high(work: Workspace) -> HighLevel:
     """Load the trained high-level pipeline."""
-    folder = work.folder / "high"
+    config, folder = work.config.high, work.folder / "high"
+    if config.weights:
+        _check_weights(folder, Path(config.weights))
+        return adopt_high(Path(config.weights), work.sizes, config).to(work.device)
     read_description(folder)
-    model = HighLevel(work.sizes, work.config.high)
+    model = HighLevel(work.sizes, config)
     load_weights(model, folder)
     return model.to(work.device).eval()
 
 
-def train_low(work: Workspace) -> None:
-    """Train the low-level pipeline, where it is switched on."""
+def train_low(work: Workspace, key: str) -> None:
+    """Train the low-level pipeline, or look at the weights that are given."""
+    config, folder = work.config.low, work.folder / "low"
     if not work.config.low_enabled:
         return
-    folder = work.folder / "low"
+    if config.weights:
+        if work.processes.is_first:
+            adopt_low(Path(config.weights), work.sizes)
+            _note_weights(folder, Path(config.weights))
+        return
     shape = maps_shape(work)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(work.config.seed)
-        model = build_low(work.sizes, work.config.low, shape)
+        model = build_low(work.sizes, config, shape)
     maps = None
     if shape is not None:
         views = (work.embeddings(name) for name in ("tokens", "tokens_recoloured"))
-        plain, recoloured = (torch.from_numpy(np.array(v[:, -shape[0] :])) for v in views)
+        plain, recoloured = (StoredTargets([view[:, -shape[0] :]]) for view in views)
         maps = (plain, recoloured)
-    latents = torch.from_numpy(np.array(work.embeddings("latents")))
-    objective = LowObjective(model, work.config.low, latents, maps, _validation(work))
-    _train(work, objective, work.config.low.optim, folder)
-    save_model(model, folder, describe_model("low", work.sizes, work.config.low, maps=shape))
-    discard_checkpoint(folder)
+    latents = StoredTargets([work.embeddings("latents")])
+    validation = _validation(work, config.optim, "latents")
+    objective = LowObjective(model, config, latents, maps, validation)
+    _train(work, objective, config.optim, folder, key)
+    if work.processes.is_first:
+        save_model(model, folder, describe_model("low", work.sizes, config, maps=shape))
+        discard_checkpoints(folder)
 
 
 def load_low(work: Workspace) -> LowLevelDecoder:
     """Load the trained low-level pipeline."""
-    folder = work.folder / "low"
+    config, folder = work.config.low, work.folder / "low"
+    if config.weights:
+        _check_weights(folder, Path(config.weights))
+        return adopt_low(Path(config.weights), work.sizes).to(work.device)
     read_description(folder)
-    model = build_low(work.sizes, work.config.low, maps_shape(work))
+    model = build_low(work.sizes, config, maps_shape(work))
     load_weights(model, folder)
     return model.to(work.device).eval()
+
+
+def _note_weights(folder: Path, weights: Path) -> None:
+    digest = sha256(weights / "model.safetensors")
+    write_json(folder / "weights.json", {"folder": str(weights.resolve()), "sha256": digest})
+
+
+def _check_weights(folder: Path, weights: Path) -> None:
+    """Refuse weights that changed since the stage looked at them."""
+    noted = read_json(folder / "weights.json")["sha256"]
+    if sha256(weights / "model.safetensors") != noted:
+        raise CheckpointError(
+            f"{weights} is not what it was when this run began; start a new run with it"
+        )

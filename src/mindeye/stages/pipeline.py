@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from mindeye.config import RunConfig
+from mindeye.config import HighConfig, LowConfig, RunConfig
 from mindeye.errors import ConfigError
 from mindeye.fingerprints import config_hash
-from mindeye.runs import run_stage
+from mindeye.runs import run_stage, stage_done
 from mindeye.stages.drawing import predict, reconstruct
 from mindeye.stages.learning import embed, ridge, train_high, train_low
 from mindeye.stages.paging import report
@@ -25,27 +25,54 @@ class Stage:
     Parameters
     ----------
     work
-        Does it; leaves its files in the folder of its name.
+        Does it; leaves its files in the folder of its name. One that is `shared` gets its key too.
     after
         Stages whose results it reads.
     depends
         Picks the parts of the configuration that change its result.
+    shared
+        Whether all processes work on it; else the first one does, and the others wait.
     """
 
-    work: Callable[[Workspace], None]
+    work: Callable[..., None]
     after: tuple[str, ...]
     depends: Callable[[RunConfig], Any]
+    shared: bool = False
+
+
+C = TypeVar("C", HighConfig, LowConfig)
+
+
+def _trained(config: C) -> C:
+    """Set the fields that a training does not depend on to one value, so that no key sees them."""
+    optim = replace(config.optim, checkpoint_steps=1)
+    if isinstance(config, LowConfig):
+        return replace(config, optim=optim)
+    prior = replace(config.prior, sampler="dpmpp", sample_steps=1)
+    return replace(config, optim=optim, prior=prior)
 
 
 STAGES: dict[str, Stage] = {
     "embed": Stage(embed, (), lambda c: [config_hash(c.targets), c.low_enabled, c.seed]),
     "ridge": Stage(ridge, ("embed",), lambda c: c.seed),
-    "high": Stage(train_high, ("embed",), lambda c: [config_hash(c.high), c.seed, c.device]),
-    "low": Stage(train_low, ("embed",), lambda c: [config_hash(c.low), c.seed, c.device]),
+    "high": Stage(
+        train_high,
+        ("embed",),
+        lambda c: [config_hash(_trained(c.high)), c.high_enabled, c.seed, c.device],
+        shared=True,
+    ),
+    "low": Stage(
+        train_low,
+        ("embed",),
+        lambda c: [config_hash(_trained(c.low)), c.low_enabled, c.seed, c.device],
+        shared=True,
+    ),
     "predict": Stage(predict, ("high", "low"), lambda c: None),
     "retrieve": Stage(retrieve, ("predict",), lambda c: None),
     "reconstruct": Stage(
-        reconstruct, ("predict", "ridge"), lambda c: [config_hash(c.reconstruct), c.seed]
+        reconstruct,
+        ("predict", "ridge"),
+        lambda c: [config_hash(c.reconstruct, c.high.prior), c.seed],
     ),
     "evaluate": Stage(
         evaluate, ("retrieve", "reconstruct"), lambda c: [config_hash(c.evaluate), c.seed]
@@ -84,7 +111,15 @@ def run_all(work: Workspace, *, until: str = "report") -> dict[str, bool]:
     keys = stage_keys(work)
     done: dict[str, bool] = {}
     for name, stage in STAGES.items():
-        done[name] = run_stage(work.folder / name, keys[name], partial(stage.work, work))
+        folder = work.folder / name
+        done[name] = not stage_done(folder, keys[name])
+        work.processes.wait()  # all have looked before the first one marks it as done
+        job = partial(stage.work, work, keys[name]) if stage.shared else partial(stage.work, work)
+        if work.processes.is_first:
+            run_stage(folder, keys[name], job)
+        elif stage.shared and done[name]:
+            job()
+        work.processes.wait()
         if name == until:
             break
     return done

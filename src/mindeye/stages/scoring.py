@@ -46,6 +46,8 @@ def _true_tokens(work: Workspace) -> Tensor:
 
 def retrieve(work: Workspace) -> None:
     """Rank all test pictures by the brain embedding, and all brains by the picture."""
+    if not work.config.high_enabled:
+        return
     folder = work.folder / "retrieve"
     brain, actual = predicted(work, "contrastive").flatten(1), _true_tokens(work).flatten(1)
     truth = torch.arange(len(actual))
@@ -89,12 +91,12 @@ def _retrieval(work: Workspace, scoring: Scoring) -> list[Row]:
     actual = _true_tokens(work)
     ridge = torch.from_numpy(np.load(work.folder / "ridge" / "tokens.npy"))
     mean = torch.from_numpy(np.load(work.folder / "ridge" / "tokens_mean.npy"))
-    systems = {
-        "mindeye": (predicted(work, "contrastive"), actual),
-        "mindeye_backbone": (predicted(work, "backbone"), actual),
-        "ridge": (ridge, actual),
-        "ridge_centred": (ridge - mean, actual - mean),
-    }
+    systems = {}
+    if work.config.high_enabled:
+        systems["mindeye"] = (predicted(work, "contrastive"), actual)
+        systems["mindeye_backbone"] = (predicted(work, "backbone"), actual)
+    systems["ridge"] = (ridge, actual)
+    systems["ridge_centred"] = (ridge - mean, actual - mean)
     named = track(systems.items(), "retrieval")
     for purpose, (name, (prediction, target)) in enumerate(named, start=1):
         flat, true = prediction.flatten(1), target.flatten(1)

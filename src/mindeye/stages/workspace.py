@@ -20,6 +20,7 @@ from mindeye.runs import provenance, read_json, write_json
 from mindeye.targets.autoencoders import Autoencoder, load_autoencoder
 from mindeye.targets.encoders import Encoder, load_encoder
 from mindeye.targets.store import read_embeddings
+from mindeye.training.processes import Processes, join_processes
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,25 @@ class Workspace:
         Its configuration.
     subject
         The prepared subject it decodes.
-    device
-        Where networks run.
+    processes
+        This process among those that work on the run.
     """
 
     folder: Path
     config: RunConfig
     subject: Subject
-    device: torch.device
+    processes: Processes
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks run."""
+        return self.processes.device
 
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder whose embeddings are decoded."""
-        return load_encoder(self.config.targets.encoder, device=self.device)
+        targets = self.config.targets
+        return load_encoder(targets.encoder, device=self.device, tokens=targets.tokens)
 
     @cached_property
     def vae(self) -> Autoencoder:
@@ -79,7 +86,7 @@ class Workspace:
         return f"{model.fingerprint}-{self.subject.fingerprint}"
 
     def embeddings(self, name: str) -> NDArray[np.float32]:
-        """Open stored embeddings of all stimuli: tokens, tokens_recoloured or latents."""
+        """Open stored embeddings of all stimuli: tokens, a view of them, or latents."""
         model = self.vae if name == "latents" else self.encoder
         return read_embeddings(
             self.folder / "embed", name, fingerprint=self.store_fingerprint(model)
@@ -88,16 +95,6 @@ class Workspace:
     def mean_betas(self, stimulus_ids: list[str]) -> torch.Tensor:
         """Return betas (S, V) averaged over repeats."""
         return torch.from_numpy(self.subject.mean_betas(stimulus_ids))
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a config; ``auto`` takes CUDA where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device {name!r}: {error}") from error
 
 
 def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
@@ -119,16 +116,17 @@ def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
         "subject_dir": str(Path(subject_dir).resolve()),
         "subject": subject.fingerprint,
     }
+    processes = join_processes(config.device)
     path = folder / "run.json"
-    if path.is_file():
-        _same_run(read_json(path), content, folder)
-    else:
+    if processes.is_first and not path.is_file():
         if folder.is_dir() and any(
             p for p in folder.iterdir() if p.resolve() != subject.path.resolve()
         ):
             raise DataError(f"{folder} is not empty and not a run; give another --out")
         write_json(path, {**content, **provenance()})
-    return Workspace(folder, config, subject, choose_device(config.device))
+    processes.wait()
+    _same_run(read_json(path), content, folder)
+    return Workspace(folder, config, subject, processes)
 
 
 def _same_run(known: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:

@@ -40,20 +40,20 @@ CROP_TRIES = 10
 """Boxes drawn for one that lies within the picture; a third does not, all ten once in 60,000."""
 
 
-def recolour(images: Tensor, *, seed: int) -> Tensor:
+def recolour(images: Tensor, *, seeds: Sequence[int]) -> Tensor:
     """Return images (N, 3, H, W) with random brightness, contrast and saturation.
 
     Parameters
     ----------
     images
         In [0, 1].
-    seed
-        Of the changes; image i's depend on its own draw alone.
+    seeds
+        One per image, which does not change with its batch.
     """
-    rng = torch.Generator().manual_seed(seed)
-    factors = 1 + STRENGTH * (2 * torch.rand(len(images), 3, generator=rng) - 1)
     changed = []
-    for image, (brightness, contrast, saturation) in zip(images, factors.tolist(), strict=True):
+    for image, seed in zip(images, seeds, strict=True):
+        drawn = torch.rand(3, generator=torch.Generator().manual_seed(seed))
+        brightness, contrast, saturation = (1 + STRENGTH * (2 * drawn - 1)).tolist()
         image = vision.adjust_brightness(image, brightness)
         image = vision.adjust_contrast(image, contrast)
         changed.append(vision.adjust_saturation(image, saturation))

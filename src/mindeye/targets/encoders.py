@@ -25,6 +25,8 @@ class Encoder(Protocol):
         Name under which its metrics and embeddings are known.
     tokens, width
         K and D of its embeddings.
+    size
+        Side that pictures are resized to.
     fingerprint
         Hash of weights and of the library versions that decide the numbers.
     """
@@ -32,6 +34,7 @@ class Encoder(Protocol):
     id: str
     tokens: int
     width: int
+    size: int
     fingerprint: str
 
     def encode(self, images: Tensor) -> Tensor:
@@ -118,7 +121,7 @@ class PooledEncoder:
     def __init__(self, encoder: ClipEncoder) -> None:
         self.encoder = encoder
         self.size, self.width = encoder.size, encoder.width
-        self.id = f"{encoder.id}/pooled"
+        self.id = f"{encoder.id}_pooled"
         self.fingerprint = f"{encoder.fingerprint}/pooled"
 
     def encode(self, images: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
-"""Training state in one safetensors file: weights, optimiser, schedule, epoch. No pickles."""
+"""Training state in safetensors files: weights, optimiser, schedule, step. No pickles."""
 
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,87 +15,159 @@ from torch import Tensor, nn
 
 from mindeye.errors import CheckpointError
 from mindeye.runs import atomic_path
+from mindeye.training.average import WeightAverage
 
-FILE = "checkpoint.safetensors"
+KEPT = 2
+"""Checkpoints kept: should the last one be torn, the one before it is there."""
 
 
-def save_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    *,
-    epoch: int,
-    key: str,
-) -> None:
-    """Write the whole training state atomically.
+@dataclass
+class TrainingState:
+    """Everything a training needs to go on as if it had never stopped.
+
+    Parameters
+    ----------
+    model, optimizer, schedule
+        What is trained and how.
+    average
+        Moving average of the weights, None without one.
+    step
+        Steps done.
+    sums
+        Sums of this epoch's losses so far, by name.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    average: WeightAverage | None = None
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, the newest first."""
+    return sorted(folder.glob("checkpoint-*.safetensors"), reverse=True)
+
+
+def save_checkpoint(folder: Path, state: TrainingState, *, key: str) -> Path:
+    """Write the whole training state atomically, and remove all but the last `KEPT`.
 
     Parameters
     ----------
     folder
-        Where `checkpoint.safetensors` goes.
-    model, optimizer, schedule
-        What is trained.
-    epoch
-        Epochs finished.
+        Gets `checkpoint-STEP.safetensors`.
+    state
+        To be written; tensors on the CPU are written where they lie, without a copy.
     key
         Hash of config and data; another key is not resumed from.
     """
-    state = optimizer.state_dict()
-    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-    for index, values in state["state"].items():
-        for name, value in values.items():
-            tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
+    tensors = {f"model/{k}": v for k, v in state.model.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"average/{k}": v for k, v in state.average.state_dict().items()}
+    optimizer = state.optimizer.state_dict()
+    scalars: dict[str, Any] = {}
+    for index, entries in optimizer["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value
+            else:
+                scalars[f"{index}/{name}"] = value
     plain = {
-        "epoch": epoch,
+        "step": state.step,
         "key": key,
-        "groups": [dict(g) for g in state["param_groups"]],
-        "schedule": {k: v for k, v in schedule.state_dict().items() if not callable(v)},
+        "sums": state.sums,
+        "groups": [dict(group) for group in optimizer["param_groups"]],
+        "scalars": scalars,
+        "schedule": {k: v for k, v in state.schedule.state_dict().items() if not callable(v)},
     }
-    copies = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-    with atomic_path(folder / FILE) as temporary:
-        save_file(copies, temporary, metadata={"state": json.dumps(plain)})
+    path = folder / f"checkpoint-{state.step:09d}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file(_unshared(tensors), temporary, metadata={"state": json.dumps(plain)})
+    for old in checkpoint_files(folder)[KEPT:]:
+        old.unlink()
+    return path
 
 
-def load_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    *,
-    key: str,
-) -> int:
-    """Restore the training state and return the number of epochs finished, 0 if there is none.
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors on the CPU; of those that share memory, all but the first as copies."""
+    seen: set[int] = set()
+    separate = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        separate[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return separate
+
+
+def load_checkpoint(folder: Path, state: TrainingState, *, key: str) -> bool:
+    """Restore the newest checkpoint that can be read; a torn one is skipped with a warning.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints are.
+    state
+        To be overwritten.
+    key
+        A checkpoint of another key is passed over.
+
+    Returns
+    -------
+    bool
+        Whether there was one.
 
     Raises
     ------
     CheckpointError
-        If the checkpoint is torn or does not fit the model.
+        If a checkpoint of this key does not fit the model.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return 0
+    for path in checkpoint_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                plain: dict[str, Any] = json.loads(file.metadata()["state"])
+                if plain["key"] != key:
+                    continue
+                names = list(file.keys())
+                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            warnings.warn(
+                f"{path} is torn ({error}) and skipped; training goes on from the one before it, "
+                "or from the start",
+                stacklevel=2,
+            )
+            continue
+        _restore(path, state, plain, tensors)
+        return True
+    return False
+
+
+def _restore(
+    path: Path, state: TrainingState, plain: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
     try:
-        with safe_open(path, framework="pt") as file:
-            plain: dict[str, Any] = json.loads(file.metadata()["state"])
-            if plain["key"] != key:
-                return 0
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        state.model.load_state_dict(under("model/"))
+        if state.average is not None:
+            state.average.load_state_dict(under("average/"))
+        entries: dict[int, dict[str, Any]] = {}
+        for name, value in [*under("optimizer/").items(), *plain["scalars"].items()]:
+            index, _, entry = name.partition("/")
+            entries.setdefault(int(index), {})[entry] = value
+        state.optimizer.load_state_dict({"state": entries, "param_groups": plain["groups"]})
+        state.schedule.load_state_dict(plain["schedule"])
+    except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{path} is torn ({error}); delete it to train this stage anew"
+            f"{path} does not fit the model ({' '.join(str(error).split())[:300]}); delete it to "
+            "train this stage anew"
         ) from error
-    try:
-        model.load_state_dict(
-            {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
-        )
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit the model: {error}") from error
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, entry = name.split("/")
-            state.setdefault(int(index), {})[entry] = value
-    optimizer.load_state_dict({"state": state, "param_groups": plain["groups"]})
-    schedule.load_state_dict(plain["schedule"])
-    return int(plain["epoch"])
+    state.step, state.sums = int(plain["step"]), dict(plain["sums"])
+
+
+def discard_checkpoints(folder: Path) -> None:
+    """Remove the training state once the finished model is saved."""
+    for path in checkpoint_files(folder):
+        path.unlink()

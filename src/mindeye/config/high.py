@@ -1,0 +1,210 @@
+"""The high-level pipeline: backbone, projector, prior, contrastive losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mindeye.config.optim import OptimConfig
+from mindeye.errors import ConfigError
+
+Attention = Literal["sdpa", "explicit"]
+Head = Literal["full", "low_rank", "shared"]
+PriorKind = Literal["diffusion", "mse", "none"]
+Sampler = Literal["dpmpp", "ddim", "ddim_as_published", "ddpm"]
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Residual-MLP backbone and projector (paper section 3.1).
+
+    Parameters
+    ----------
+    width
+        Hidden width of the backbone (4096 in the paper).
+    blocks
+        Residual blocks (4 in the paper).
+    input_layer
+        ``published`` is Linear-LayerNorm-GELU-Dropout; ``linear`` is a plain linear layer
+        (MindEye2's finding).
+    dropout_in
+        Dropout after the published input layer.
+    dropout_block
+        Dropout in every residual block.
+    head
+        From hidden state to tokens: ``full`` is one linear layer to all K x D values (808 M
+        parameters in the paper), ``low_rank`` goes through ``head_width`` values, ``shared`` gives
+        every token ``head_width`` values and maps them to D by one layer for all tokens.
+    head_width
+        Inner width of the heads ``low_rank`` and ``shared``.
+    projector
+        Contrast projected tokens; false contrasts the backbone's tokens themselves.
+    projector_width
+        Hidden width of the per-token projector (2048 in the paper).
+    """
+
+    width: int = 1024
+    blocks: int = 2
+    input_layer: Literal["published", "linear"] = "linear"
+    dropout_in: float = 0.5
+    dropout_block: float = 0.15
+    head: Head = "full"
+    head_width: int = 256
+    projector: bool = True
+    projector_width: int = 512
+
+    def __post_init__(self) -> None:
+        if self.head != "full" and self.head_width < 1:
+            raise ConfigError(
+                f"high.decoder.head_width is {self.head_width}; head={self.head} needs at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Diffusion prior from the backbone's tokens to embeddings (paper section 3.2).
+
+    Parameters
+    ----------
+    kind
+        ``diffusion``; ``mse`` regresses the backbone's tokens onto the embeddings instead;
+        ``none`` trains the contrastive loss alone.
+    depth
+        Transformer layers (6 in the paper).
+    heads
+        Query heads (12 in the paper).
+    dim_head
+        Width of a head (64 in the paper).
+    attention
+        ``sdpa`` is torch's fused attention; ``explicit`` writes the matrix out, as published.
+    timesteps
+        Diffusion timesteps of the cosine schedule (100 in the paper).
+    condition_drop
+        Probability of dropping the brain condition in training (0.2 in the paper).
+    loss_weight
+        Weight of the prior's loss beside the contrastive one (30 in the paper).
+    sampler
+        ``dpmpp`` (DPM-Solver++, deterministic), ``ddim`` (deterministic), ``ddpm`` (ancestral, all
+        timesteps, as published), ``ddim_as_published`` (stochastic, with the published off-by-one).
+    sample_steps
+        Network calls of the few-step samplers.
+    standardise
+        Diffuse embeddings less their training mean at unit variance, so that noise meets signal of
+        its own size; false scales them by sqrt(D) and keeps the mean, as published.
+    """
+
+    kind: PriorKind = "diffusion"
+    depth: int = 2
+    heads: int = 4
+    dim_head: int = 32
+    attention: Attention = "sdpa"
+    timesteps: int = 100
+    condition_drop: float = 0.2
+    loss_weight: float = 30.0
+    sampler: Sampler = "dpmpp"
+    sample_steps: int = 20
+    standardise: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sample_steps <= self.timesteps:
+            raise ConfigError(
+                f"prior.sample_steps is {self.sample_steps}; it must lie between 1 and "
+                f"timesteps={self.timesteps}"
+            )
+        if self.sampler == "ddim_as_published" and self.sample_steps < 2:
+            raise ConfigError("prior.sampler=ddim_as_published needs at least 2 sample_steps")
+        if not 0 <= self.condition_drop < 1:
+            raise ConfigError(f"prior.condition_drop is {self.condition_drop}; it lies in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ContrastiveConfig:
+    """BiMixCo for the first part of training, SoftCLIP after it (paper section 3.3).
+
+    Parameters
+    ----------
+    enabled
+        False trains the prior alone.
+    mixing
+        Loss of the first part: ``bimixco``, ``mixco`` (brain to image only), or ``none``, which
+        trains by ``soft`` from the first step on, on betas that are not mixed.
+    soft
+        Loss of the rest: ``softclip`` (targets' own similarities as labels) or ``infonce``.
+    mixco_share
+        Share of the steps trained with mixing (1/3 in the paper).
+    mixco_beta
+        Both parameters of the Beta distribution of mixing weights (0.15).
+    mixco_threshold
+        Share of rows that are mixed (0.5).
+    mixco_temperature
+        Temperature of the first part (0.006 for 257 x 768 tokens).
+    published_targets
+        Mixing labels with the published mistake, where rows mixed with themselves lose weight.
+    soft_temperature_start
+        First temperature of the rest (0.004); it follows a cosine to the last one.
+    soft_temperature_end
+        Last temperature of the rest (0.0075).
+    gather
+        Contrast with the stimuli of all processes; false with a process's own, as published.
+    chunk
+        Rows of the similarity matrix held at once, 0 for all of them.
+    """
+
+    enabled: bool = True
+    mixing: Literal["bimixco", "mixco", "none"] = "bimixco"
+    soft: Literal["softclip", "infonce"] = "softclip"
+    mixco_share: float = 1 / 3
+    mixco_beta: float = 0.15
+    mixco_threshold: float = 0.5
+    mixco_temperature: float = 0.02
+    published_targets: bool = False
+    soft_temperature_start: float = 0.02
+    soft_temperature_end: float = 0.03
+    gather: bool = True
+    chunk: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("mixco_temperature", "soft_temperature_start", "soft_temperature_end"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(
+                    f"contrastive.{name} is {getattr(self, name)}; it must be positive"
+                )
+        if not 0 <= self.mixco_share <= 1:
+            raise ConfigError(f"contrastive.mixco_share is {self.mixco_share}; it lies in [0, 1]")
+
+
+@dataclass(frozen=True)
+class HighConfig:
+    """High-level pipeline: backbone, projector and prior under one joint loss.
+
+    Parameters
+    ----------
+    weights
+        Folder written by ``mindeye import-checkpoint``: take these weights and train nothing.
+    decoder
+        Backbone and projector.
+    prior
+        Diffusion prior.
+    contrastive
+        Contrastive losses.
+    optim
+        Optimiser and schedule.
+    """
+
+    weights: str = ""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        if not self.contrastive.enabled and self.prior.kind == "none":
+            raise ConfigError(
+                "high.contrastive.enabled is false and high.prior.kind is none, so nothing would "
+                "be trained; switch one of them on"
+            )
+        if self.weights and self.prior.kind == "mse":
+            raise ConfigError(
+                "high.weights names trained weights and high.prior.kind=mse asks for a training; "
+                "leave one of them out"
+            )

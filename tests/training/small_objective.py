@@ -1,0 +1,52 @@
+"""A small high-level objective that training tests share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mindeye.config import DecoderConfig, HighConfig, OptimConfig, PriorConfig
+from mindeye.data.dataset import TrainingSet
+from mindeye.data.subject import Subject
+from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.targets.views import StoredTargets
+from mindeye.training.high import HighObjective
+from mindeye.training.loop import train
+from mindeye.training.processes import Processes
+from mindeye.training.validation import Validation
+
+TOKENS, WIDTH = 4, 8
+ALONE = Processes(torch.device("cpu"))
+CONFIG = HighConfig(
+    decoder=DecoderConfig(width=16, blocks=1, projector_width=16),
+    prior=PriorConfig(depth=1, heads=2, dim_head=8, timesteps=10, sample_steps=4),
+    optim=OptimConfig(epochs=4, batch_size=16, checkpoint_steps=3, precision="fp32"),
+)
+STILL = replace(CONFIG, decoder=replace(CONFIG.decoder, dropout_block=0.0))
+"""Without dropout, whose masks depend on how a batch is cut."""
+
+
+def objective(
+    subject: Subject, config: HighConfig = CONFIG, tokens: torch.Tensor | None = None
+) -> HighObjective:
+    torch.manual_seed(0)
+    if tokens is None:
+        tokens = torch.randn(len(subject.stimuli), TOKENS, WIDTH)
+    val = subject.splits["val"]
+    rows = torch.tensor([subject.row_of_stimulus[s] for s in val])
+    validation = Validation(torch.from_numpy(subject.mean_betas(val)), rows, tokens)
+    sizes = Sizes(subject.betas.shape[1], TOKENS, WIDTH, (1, 4, 4))
+    return HighObjective(HighLevel(sizes, config), config, StoredTargets([tokens]), validation)
+
+
+def fit(
+    subject: Subject,
+    goal: HighObjective,
+    folder: Path,
+    optim: OptimConfig | None = None,
+    key: str = "k",
+) -> None:
+    data = TrainingSet(subject, subject.splits["train"])
+    train(goal, data, optim or goal.config.optim, folder, seed=3, key=key, processes=ALONE)
