@@ -103,7 +103,7 @@ def test_each_ablation_trains_what_it_says_and_no_more(small_subject: Subject) -
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_the_size_to_set() -> None:
-    with pytest.raises(ConfigError, match="batch_size=32 .* 3 processes.* set it to 30"):
+    with pytest.raises(ConfigError, match=r"batch_size=32 .* 3 processes.* set it to 30"):
         check_shares(32, Processes(torch.device("cpu"), 0, 3))
     check_shares(32, Processes(torch.device("cpu"), 1, 4))
 

@@ -166,7 +166,7 @@ class HighObjective:
         """Return the loss `contrastive` of all rows."""
         config = self.config.contrastive
         prediction, actual = unit_rows(embedding.float()), unit_rows(draw.target)
-        options = {"temperature": draw.temperature, "chunk": config.chunk}
+        temperature, chunk = draw.temperature, config.chunk
         if draw.mix is not None:
             loss = bimixco_loss(
                 prediction,
@@ -174,12 +174,13 @@ class HighObjective:
                 draw.mix,
                 bidirectional=config.mixing == "bimixco",
                 as_published=config.published_targets,
-                **options,
+                temperature=temperature,
+                chunk=chunk,
             )
         elif config.soft == "softclip":
-            loss = soft_clip_loss(prediction, actual, **options)
+            loss = soft_clip_loss(prediction, actual, temperature=temperature, chunk=chunk)
         else:
-            loss = info_nce_loss(prediction, actual, **options)
+            loss = info_nce_loss(prediction, actual, temperature=temperature, chunk=chunk)
         return {"contrastive": loss}
 
     def validate(self, model: nn.Module, *, rng: torch.Generator) -> dict[str, float]:

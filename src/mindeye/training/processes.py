@@ -22,12 +22,12 @@ PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all of them.
+    """One process among all of them.
 
     Parameters
     ----------
     device
-        Where this process computes.
+        Where it computes.
     index, count
         Its number, and how many there are.
     """

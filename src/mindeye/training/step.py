@@ -175,7 +175,7 @@ class Descent:
         """Average gradients over processes once a step, after the last micro-batch."""
         if last or not isinstance(self.module, nn.parallel.DistributedDataParallel):
             return nullcontext()
-        return self.module.no_sync()  # type: ignore[no-any-return]
+        return self.module.no_sync()
 
 
 def check_shares(batch_size: int, processes: Processes) -> None:
