@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mindeye import __version__
+from mindeye.ablations import plan_names, read_plan
 from mindeye.config import RunConfig
 from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import MindEyeError, UsageError
@@ -132,11 +133,25 @@ def _parser() -> ArgumentParser:
     weights.add_argument("file", type=Path, help="their .pth file")
     weights.add_argument("--out", type=Path, required=True, help="folder to write")
     verbs.add_subcommand("import-checkpoint", weights, help="read a checkpoint of the authors")
+    _add_ablate(verbs, new)
     for verb, text in STAGE_HELP.items():
         sub = new(f"One stage of an existing run, and what it needs: {text}.")
         sub.add_argument("folder", type=Path, help="folder of a run")
         verbs.add_subcommand(verb, sub, help=text)
     return parser
+
+
+def _add_ablate(verbs: Any, new: Callable[..., ArgumentParser]) -> None:
+    ablate = new(
+        "Re-run the rows of an ablation on a prepared subject and set each against the full model "
+        f"in one table. Plans: {', '.join(plan_names())}, or a YAML file of your own. A second "
+        "call goes on where the first one stopped.",
+        epilog=_field_list(),
+    )
+    ablate.add_argument("plan", type=str, help="name of a plan, or a YAML file")
+    ablate.add_argument("--subject-dir", type=Path, required=True, help="a prepared subject")
+    ablate.add_argument("--out", type=Path, required=True, help="folder of all its runs")
+    verbs.add_subcommand("ablate", ablate, help="re-run the paper's ablations on a subject")
 
 
 def _demo(flags: Namespace, overrides: Sequence[str]) -> None:
@@ -161,6 +176,13 @@ def _run(flags: Namespace, overrides: Sequence[str]) -> None:
         config = run_config(content, overrides)
         work = start_run(config, flags.subject_dir, flags.out)
     _tell(run_all(work, until=flags.until), work.folder)
+
+
+def _ablate(flags: Namespace, overrides: Sequence[str]) -> None:
+    plan = read_plan(flags.plan, overrides)
+    from mindeye.stages.ablation import run_ablation
+
+    print(f"{run_ablation(plan, flags.subject_dir, flags.out)} is ready")
 
 
 def _tell(done: dict[str, bool], folder: Path) -> None:
@@ -226,12 +248,14 @@ def _stage(verb: str, folder: Path) -> None:
 
 def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
     chosen = flags[flags.verb]
-    if overrides and flags.verb not in ("demo", "run"):
+    if overrides and flags.verb not in ("demo", "run", "ablate"):
         raise UsageError(f"{flags.verb} takes no fields of a run; leave out {overrides[0]}")
     if flags.verb == "demo":
         _demo(chosen, overrides)
     elif flags.verb == "run":
         _run(chosen, overrides)
+    elif flags.verb == "ablate":
+        _ablate(chosen, overrides)
     elif flags.verb == "prepare":
         _prepare(chosen)
     elif flags.verb in ("info", "check"):

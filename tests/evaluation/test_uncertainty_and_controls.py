@@ -107,3 +107,23 @@ def test_effective_rank_is_the_same_from_either_side() -> None:
     assert controls.effective_rank(x) == pytest.approx(expected)
     wide = np.hstack([x, np.zeros((30, 100))])
     assert controls.effective_rank(wide) == pytest.approx(expected)
+
+
+def test_a_system_does_not_differ_from_itself() -> None:
+    hits = (np.random.default_rng(0).random(40) < 0.5).astype(float)
+    found = paired_difference(hits, hits, np.random.default_rng(1))
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_a_difference_changes_its_sign_with_the_order_of_the_systems() -> None:
+    rng = np.random.default_rng(0)
+    good, poor = (rng.random(80) < 0.8).astype(float), (rng.random(80) < 0.2).astype(float)
+    up = paired_difference(good, poor, np.random.default_rng(1))
+    down = paired_difference(poor, good, np.random.default_rng(1))
+    assert up.low > 0 > down.high
+    assert (down.value, down.low, down.high) == pytest.approx((-up.value, -up.high, -up.low))
+
+
+def test_systems_of_different_stimuli_are_not_paired() -> None:
+    with pytest.raises(DataError, match="paired scores must match"):
+        paired_difference(np.ones(3), np.ones(4), np.random.default_rng(0))
