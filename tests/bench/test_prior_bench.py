@@ -225,6 +225,8 @@ def test_a_training_can_be_kept_and_is_not_done_twice(tmp_path: Path) -> None:
     before = (first.folder / "high" / "stage.json").read_text()
     with opened_run(None, tmp_path, "demo", 0, PIXELS) as again:
         assert (again.folder / "high" / "stage.json").read_text() == before
+    with pytest.raises(ConfigError, match="another seed"):
+        trained_run(tmp_path, "demo", 1, PIXELS, simulation)
 
 
 def test_bad_requests_are_refused_by_name(work: Workspace) -> None:

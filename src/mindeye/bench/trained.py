@@ -20,6 +20,7 @@ from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import ConfigError, UsageError
 from mindeye.generation.predict import embed_brains, sample_prior
 from mindeye.models.pipelines import HighLevel
+from mindeye.runs import read_json
 from mindeye.settings import preset_content, run_config
 from mindeye.stages import Workspace, open_run, run_all, start_run
 from mindeye.stages.learning import load_high
@@ -168,11 +169,18 @@ def trained_run(
         Like ``high.optim.epochs=20``, over the preset.
     simulation
         Of the subject; the demo's if left out.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a subject or a run of another seed or configuration.
     """
     config = run_config(preset_content(preset), [f"seed={seed}", "low_enabled=false", *words])
     subject = folder / "subject"
     if not (subject / "subject.json").is_file():
         simulate_subject(simulation or SimulateConfig(), config.seed, subject)
+    elif read_json(subject / "subject.json").get("seed") != config.seed:
+        raise ConfigError(f"{folder} holds a subject of another seed; give another --work")
     work = start_run(config, subject, folder / "run")
     run_all(work, until="high")
     return work
