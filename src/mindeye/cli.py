@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mindeye import __version__
 from mindeye.ablations import plan_names, read_plan
+from mindeye.cli_tools import add_bench, add_plan, bench, plan
 from mindeye.config import RunConfig
 from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import MindEyeError, UsageError
@@ -36,6 +38,9 @@ STAGE_HELP = {
 }
 
 INTERRUPTED = 130
+
+SWITCHES = ("--as-published", "--resume")
+"""Flags that take no value, so that a ``field=value`` word may follow them."""
 
 
 def _field_list() -> str:
@@ -134,6 +139,8 @@ def _parser() -> ArgumentParser:
     weights.add_argument("--out", type=Path, required=True, help="folder to write")
     verbs.add_subcommand("import-checkpoint", weights, help="read a checkpoint of the authors")
     _add_ablate(verbs, new)
+    add_plan(verbs, new, _field_list())
+    add_bench(verbs, new)
     for verb, text in STAGE_HELP.items():
         sub = new(f"One stage of an existing run, and what it needs: {text}.")
         sub.add_argument("folder", type=Path, help="folder of a run")
@@ -248,7 +255,7 @@ def _stage(verb: str, folder: Path) -> None:
 
 def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
     chosen = flags[flags.verb]
-    if overrides and flags.verb not in ("demo", "run", "ablate"):
+    if overrides and flags.verb not in ("demo", "run", "ablate", "plan", "bench"):
         raise UsageError(f"{flags.verb} takes no fields of a run; leave out {overrides[0]}")
     if flags.verb == "demo":
         _demo(chosen, overrides)
@@ -256,6 +263,10 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
         _run(chosen, overrides)
     elif flags.verb == "ablate":
         _ablate(chosen, overrides)
+    elif flags.verb == "plan":
+        print(plan(chosen, overrides))
+    elif flags.verb == "bench":
+        print(bench(chosen, overrides))
     elif flags.verb == "prepare":
         _prepare(chosen)
     elif flags.verb in ("info", "check"):
@@ -271,7 +282,8 @@ def _split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     plain: list[str] = []
     overrides: list[str] = []
     for i, word in enumerate(words):
-        follows_flag = i > 0 and words[i - 1].startswith("--") and "=" not in words[i - 1]
+        before = words[i - 1] if i > 0 else ""
+        follows_flag = before.startswith("--") and "=" not in before and before not in SWITCHES
         name = word.partition("=")[0]
         is_field = "=" in word and name.replace(".", "").replace("_", "").isalnum()
         (overrides if is_field and not follows_flag else plain).append(word)
@@ -285,6 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     1 for anything else that has a name.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # Large tensors on huge pages: torch reads this at its first allocation. Without it a full-size
+    # step on a CPU spends most of its time in page faults (docs/performance.md).
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         plain, overrides = _split_words(words)
         flags = _parser().parse_args(plain)

@@ -5,6 +5,7 @@ Source: the MindEye paper (arXiv 2305.18274), section 3.2 and appendix A.4, and 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -172,6 +173,15 @@ class TokenProjector(nn.Module):
         return hidden
 
 
+def _full_precision_on_cpu(device: torch.device) -> AbstractContextManager[object]:
+    """Switch autocast off where it costs time: every weight meets but a few rows here.
+
+    On a CPU casting the weights, and their gradients back, takes longer than the products do; the
+    projector and the prior, whose weights meet every token, gain from it everywhere.
+    """
+    return torch.autocast("cpu", enabled=False) if device.type == "cpu" else nullcontext()
+
+
 class Decoder(nn.Module):
     """Betas (N, V) to backbone tokens (N, K, D) and contrastive tokens (N, K, D).
 
@@ -244,7 +254,8 @@ class Decoder(nn.Module):
         DecoderOutput
             Backbone tokens (N, K, D) and contrastive tokens (N, K, D) or None.
         """
-        flat: Tensor = self.output(self.backbone(betas))  # (N, K * D)
+        with _full_precision_on_cpu(betas.device):
+            flat: Tensor = self.output(self.backbone(betas))  # (N, K * D)
         tokens = torch.unflatten(flat, 1, (self.tokens, self.token_dim))  # (N, K, D)
         return DecoderOutput(tokens, self._project(tokens))
 

@@ -125,17 +125,11 @@ def share_stages(work: Workspace, others: list[Path]) -> list[str]:
         if target.exists():
             continue
         for other in others:
-            if stage_done(other / name, key) and _same_maps(work, other):
+            if stage_done(other / name, key):
                 _link_stage(other / name, target)
                 taken.append(name)
                 break
     return taken
-
-
-def _same_maps(work: Workspace, other: Path) -> bool:
-    """Tell whether both runs embed recoloured pictures or neither; the key does not say it."""
-    known = read_json(other / "run.json")["config"]["low"]["contrastive_weight"]
-    return bool((known == 0) == (work.config.low.contrastive_weight == 0))
 
 
 def _link_stage(source: Path, target: Path) -> None:

@@ -53,7 +53,11 @@ def _trained(config: C) -> C:
 
 
 STAGES: dict[str, Stage] = {
-    "embed": Stage(embed, (), lambda c: [config_hash(c.targets), c.low_enabled, c.seed]),
+    "embed": Stage(
+        embed,
+        (),
+        lambda c: [config_hash(c.targets), c.low_enabled and c.low.contrastive_weight > 0, c.seed],
+    ),
     "ridge": Stage(ridge, ("embed",), lambda c: c.seed),
     "high": Stage(
         train_high,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mindeye.runs import MetricsLog
 from mindeye.training.average import WeightAverage
 from mindeye.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mindeye.training.interrupts import StopRequest, listening
-from mindeye.training.objective import Objective
+from mindeye.training.objective import D, Objective
 from mindeye.training.optim import make_optimizer
 from mindeye.training.processes import Processes
 from mindeye.training.step import Descent, Rows, check_shares
@@ -183,31 +184,48 @@ def take_step(
         seen = Batch(batch.betas[share], batch.stimulus_rows[share])
         rng = torch.Generator().manual_seed(derive_seed(dropout, descent.processes.index))
     draw = objective.draw(seen, progress=state.step / total, rng=rng)
+    losses = descend(
+        descent, draw, rows, state, config, seed=dropout, batch=partial(describe, batch),
+        on_phase=on_phase,
+    )  # fmt: skip
+    on_phase("done")
+    return losses
+
+
+def descend(
+    descent: Descent,
+    draw: D,
+    rows: int,
+    state: TrainingState,
+    config: OptimConfig,
+    *,
+    seed: int,
+    batch: Callable[[], str] = str,
+    on_phase: Callable[[str], None] = lambda name: None,
+) -> dict[str, Tensor]:
+    """Do what follows the draw of a step of `rows` rows; see `take_step`.
+
+    `seed` is dropout's, `batch` names the batch in an error message.
+    """
     on_phase("backward")
     state.optimizer.zero_grad(set_to_none=True)
-    losses = descent.backward(draw, rows, seed=dropout)
+    losses = descent.backward(draw, rows, seed=seed)
     on_phase("optimizer")
     norm = clip_gradient(state.model, config.clip)
     for name, value in {**losses, "gradient": norm}.items():
         if not bool(torch.isfinite(value)):
             what = "the gradient" if name == "gradient" else f"loss {name!r}"
             raise NumericalError(
-                f"{what} of {objective.name} is {float(value)} at step {state.step} (stimuli "
-                f"{describe(batch)}); look at these, lower the learning rate, or use "
+                f"{what} of {descent.objective.name} is {float(value)} at step {state.step} "
+                f"(stimuli {batch()}); look at these, lower the learning rate, or use "
                 "precision=fp32"
             )
-    advance(state)
-    on_phase("done")
-    return losses
-
-
-def advance(state: TrainingState) -> None:
-    """Move the weights along their gradient, and schedule and average with them."""
     state.optimizer.step()
     state.schedule.step()
     state.step += 1
     if state.average is not None:
         state.average.update(state.model)
+    return losses
 
 
 def clip_gradient(model: nn.Module, largest: float) -> Tensor:

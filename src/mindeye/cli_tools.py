@@ -1,0 +1,171 @@
+"""The command line's tools beside a run: memory plans and benchmarks. No logic lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mindeye.runs import write_json
+from mindeye.settings import preset_content, preset_names, run_config
+
+NewParser = Callable[..., ArgumentParser]
+
+
+def add_plan(verbs: Any, new: NewParser, epilog: str) -> None:
+    """Add the verb ``plan``."""
+    plan = new(
+        "Tell what training a preset takes in memory, without allocating it, and what to switch "
+        "on so that it fits a device.",
+        epilog=epilog,
+    )
+    plan.add_argument("preset", type=str, help=f"{', '.join(preset_names())}, or a YAML file")
+    plan.add_argument(
+        "--device-memory", type=str | None, default=None, help="size like 24GB, 24GiB or 800MB"
+    )
+    plan.add_argument(
+        "--as-published", action="store_true", help="plan the published code's choices"
+    )
+    _add_sizes(plan)
+    plan.add_argument(
+        "--latents", type=tuple[int, int, int], default=(4, 64, 64),
+        help="channels, height and width of the autoencoder's latents, as [4,64,64]",
+    )  # fmt: skip
+    plan.add_argument("--json", type=Path | None, default=None, help="file to write as well")
+    verbs.add_subcommand("plan", plan, help="memory of a training, and how to make it fit")
+
+
+def _add_sizes(parser: ArgumentParser) -> None:
+    parser.add_argument("--voxels", type=int, default=15724, help="V (NSD subject 1 by default)")
+    parser.add_argument("--tokens", type=int, default=257, help="K (CLIP ViT-L/14 by default)")
+    parser.add_argument("--width", type=int, default=768, help="D")
+
+
+def add_bench_train(benches: Any, new: NewParser) -> None:
+    """Add ``bench train``."""
+    from mindeye.bench.profiles import PROFILES
+
+    listed = "\n".join(f"  {name:<14}{text}" for name, (text, _) in PROFILES.items())
+    train = new(
+        "Time full-size optimisation steps on synthetic data, ours beside the published way of "
+        "running them, each in a process of its own, at equal loss.",
+        epilog=f"profiles:\n\n{listed}",
+    )
+    train.add_argument("--preset", type=str, default="mindeye1", help="whose sizes and losses")
+    train.add_argument(
+        "--profiles", type=str, default="as_published,fast,lean", help="names, with commas between"
+    )
+    train.add_argument("--batch-size", type=int, default=4, help="stimuli a step")
+    train.add_argument("--steps", type=int, default=3, help="steps a profile, the first warms up")
+    _add_sizes(train)
+    train.add_argument("--seed", type=int, default=0, help="of data, weights and all draws")
+    train.add_argument("--threads", type=int, default=0, help="of torch, 0 for its own choice")
+    train.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda")
+    train.add_argument("--json", type=Path | None, default=None, help="file to write")
+    benches.add_subcommand("train", train, help="full-size training steps")
+
+
+def add_bench_prior(benches: Any, new: NewParser) -> None:
+    """Add ``bench prior``."""
+    prior = new(
+        "Sample a trained prior by the published sampler and by few-step ones: cosine to the true "
+        "embedding, spread over start noises, seconds a sample. Without --run a subject is "
+        "simulated and a prior trained first, under field=value words given after the flags."
+    )
+    prior.add_argument("--json", type=Path, required=True, help="file to write")
+    prior.add_argument("--run", type=Path | None, default=None, help="a run with a trained prior")
+    prior.add_argument(
+        "--work", type=Path | None, default=None,
+        help="without --run: where to simulate and train, kept and gone on with by a second call",
+    )  # fmt: skip
+    prior.add_argument("--preset", type=str, default="demo", help="without --run: what to train")
+    prior.add_argument("--stimuli", type=int, default=0, help="test stimuli, 0 for all")
+    prior.add_argument("--samples", type=int, default=8, help="start noises a stimulus")
+    prior.add_argument("--repetitions", type=int, default=5, help="timings a sampler, in turns")
+    prior.add_argument(
+        "--no-paper-size", action="store_true",
+        help="do not time the published size on random weights (two minutes on two cores)",
+    )  # fmt: skip
+    prior.add_argument("--seed", type=int, default=0, help="of noise, bootstrap and simulation")
+    benches.add_subcommand("prior", prior, help="samplers of the diffusion prior")
+
+
+def add_bench(verbs: Any, new: NewParser) -> None:
+    """Add the verb ``bench`` and what it can time."""
+    bench = new("Time and weigh ours beside the published way, in one run. Not a test: no limits.")
+    verbs.add_subcommand("bench", bench, help="speed and memory, side by side")
+    benches = bench.add_subcommands(dest="what", metavar="WHAT")
+    add_bench_train(benches, new)
+    add_bench_prior(benches, new)
+
+
+def bench(flags: Namespace, overrides: Sequence[str]) -> str:
+    """Return the text that ``bench`` prints."""
+    return BENCHES[flags.what](flags[flags.what], overrides)
+
+
+def plan(flags: Namespace, overrides: Sequence[str]) -> str:
+    """Return the text that ``plan`` prints."""
+    from mindeye.models.pipelines import Sizes
+    from mindeye.planning.plan import make_plans, parse_memory, plan_content, table
+
+    limit = None if flags.device_memory is None else parse_memory(flags.device_memory)
+    content = preset_content(flags.preset, as_published=flags.as_published)
+    config = run_config(content, overrides)
+    tokens = 1 if config.targets.tokens == "pooled" else flags.tokens
+    sizes = Sizes(flags.voxels, tokens, flags.width, tuple(flags.latents))
+    plans = make_plans(config, sizes, limit)
+    if flags.json is not None:
+        write_json(flags.json, plan_content(plans))
+    return table(plans, sizes)
+
+
+def bench_train(flags: Namespace, overrides: Sequence[str]) -> str:
+    """Return the text that ``bench train`` prints."""
+    from mindeye.bench.train import TrainBench, bench_train, table
+
+    content = bench_train(
+        TrainBench(
+            preset=flags.preset,
+            profiles=tuple(flags.profiles.split(",")),
+            batch_size=flags.batch_size,
+            steps=flags.steps,
+            voxels=flags.voxels,
+            tokens=flags.tokens,
+            width=flags.width,
+            seed=flags.seed,
+            threads=flags.threads,
+            device=flags.device,
+            fields=tuple(overrides),
+        )
+    )
+    if flags.json is not None:
+        write_json(flags.json, content)
+    return table(content)
+
+
+def bench_prior(flags: Namespace, overrides: Sequence[str]) -> str:
+    """Return the text that ``bench prior`` prints."""
+    from mindeye.bench.prior import bench_prior
+    from mindeye.bench.prior_table import prior_text
+    from mindeye.bench.trained import PriorBenchConfig, opened_run
+
+    config = PriorBenchConfig(
+        stimuli=flags.stimuli,
+        samples=flags.samples,
+        repetitions=flags.repetitions,
+        paper_size=not flags.no_paper_size,
+        seed=flags.seed,
+    )
+    with opened_run(flags.run, flags.work, flags.preset, flags.seed, overrides) as work:
+        content = bench_prior(work, config)
+    write_json(flags.json, content)
+    return prior_text(content)
+
+
+BENCHES: dict[str, Callable[[Namespace, Sequence[str]], str]] = {
+    "train": bench_train,
+    "prior": bench_prior,
+}
