@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from mindeye.diffusion.objective import PriorDraw
 from mindeye.models.pipelines import HighLevel, Sizes, build_low
 from mindeye.planning.footprint import Footprint, count_step, trace_step
 from mindeye.targets.views import StoredTargets
-from mindeye.training.average import WeightAverage
 from mindeye.training.checkpoint import TrainingState
 from mindeye.training.high import HighDraw, HighObjective
 from mindeye.training.loop import descend
@@ -32,6 +32,7 @@ class _Steps:
     def __init__(self, sizes: Sizes, config: HighConfig | LowConfig) -> None:
         self.sizes, self.config, self.optim = sizes, config, config.optim
         self.state: TrainingState | None = None
+        self.average: list[torch.Tensor] = []
 
     @property
     def maps(self) -> tuple[int, int] | None:
@@ -48,8 +49,10 @@ class _Steps:
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         layer = "decoder.backbone.input" if isinstance(model, HighLevel) else "backbone.input"
         optimizer, schedule = make_optimizer(model, self.optim, 1000, input_layer=layer)
-        average = WeightAverage(model, self.optim.ema) if self.optim.ema else None
-        self.state = TrainingState(model, optimizer, schedule, average)
+        if self.optim.ema:
+            # What a moving average keeps; tensors without data cannot be copied as it copies them.
+            self.average = [torch.zeros_like(p) for p in model.parameters()]
+        self.state = TrainingState(model, optimizer, schedule)
         return optimizer
 
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -105,6 +108,9 @@ def footprint_of(sizes: Sizes, config: HighConfig | LowConfig, *, real: bool = F
         Count while really running the steps, to check the prediction.
     """
     steps = _Steps(sizes, config)
+    if isinstance(config, LowConfig):
+        # Its first import compiles and allocates; on tensors without data that ends the process.
+        importlib.import_module("diffusers.models.autoencoders.vae")
     count = count_step if real else trace_step
     with torch.random.fork_rng(devices=[]):
         return count(steps.build, steps.make_optimizer, steps.step)
