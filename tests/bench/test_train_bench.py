@@ -80,5 +80,5 @@ def test_an_unknown_profile_is_refused_before_anything_runs(small: TrainBench) -
 def test_a_process_that_fails_is_named_with_its_reason(small: TrainBench) -> None:
     from dataclasses import replace
 
-    with pytest.raises(MindEyeError, match="bench profile fast failed: .*nonsense"):
+    with pytest.raises(MindEyeError, match=r"bench profile fast failed: .*nonsense"):
         bench_train(replace(small, profiles=("fast",), device="nonsense"))
