@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -24,6 +24,9 @@ from mindeye.settings import (
     preset_names,
     run_config,
 )
+
+if TYPE_CHECKING:
+    from mindeye.stages import Workspace
 
 STAGE_HELP = {
     "embed": "embed all stimuli (tokens and latents), memory-mapped",
@@ -182,7 +185,7 @@ def _run(flags: Namespace, overrides: Sequence[str]) -> None:
         content = preset_content(flags.preset, as_published=flags.as_published)
         config = run_config(content, overrides)
         work = start_run(config, flags.subject_dir, flags.out)
-    _tell(run_all(work, until=flags.until), work.folder)
+    _tell(work, run_all(work, until=flags.until))
 
 
 def _ablate(flags: Namespace, overrides: Sequence[str]) -> None:
@@ -192,7 +195,10 @@ def _ablate(flags: Namespace, overrides: Sequence[str]) -> None:
     print(f"{run_ablation(plan, flags.subject_dir, flags.out)} is ready")
 
 
-def _tell(done: dict[str, bool], folder: Path) -> None:
+def _tell(work: Workspace, done: dict[str, bool]) -> None:
+    if not work.processes.is_first:
+        return
+    folder = work.folder
     skipped = [name for name, worked in done.items() if not worked]
     if skipped:
         print(f"done before: {', '.join(skipped)}")
@@ -250,7 +256,7 @@ def _stage(verb: str, folder: Path) -> None:
     from mindeye.stages import open_run, run_all
 
     work = open_run(folder, run_config)
-    _tell(run_all(work, until=verb), work.folder)
+    _tell(work, run_all(work, until=verb))
 
 
 def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:

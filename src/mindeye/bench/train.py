@@ -18,8 +18,12 @@ from typing import Any
 from mindeye.bench.profiles import PROFILES, profile_config
 from mindeye.config import RunConfig
 from mindeye.errors import MindEyeError
+from mindeye.models.pipelines import Sizes
+from mindeye.planning.steps import footprint_of
 from mindeye.progress import track
 from mindeye.runs import provenance
+
+GIB = 1 << 30
 
 REFERENCE = "as_published"
 """The profile that the others are set against, where it is among them."""
@@ -78,7 +82,8 @@ def bench_train(bench: TrainBench) -> dict[str, Any]:
     -------
     dict
         Settings, machine, and by profile: seconds a step and a sample (median after the first
-        step), phases, peak memory in GiB, losses; beside the published profile the speed-up and
+        step), phases, peak memory in GiB and what the planner foretells (with what the process
+        held before), losses; beside the published profile the speed-up and
         the largest relative difference of a loss at the first step, before any weight differs.
 
     Raises
@@ -134,6 +139,10 @@ def _run(bench: TrainBench, profile: str) -> dict[str, Any]:
     counted = result["steps"][1:] or result["steps"]
     result["seconds_per_step"] = statistics.median(step["seconds"] for step in counted)
     result["seconds_per_sample"] = result["seconds_per_step"] / bench.batch_size
+    sizes = Sizes(bench.voxels, bench.tokens, bench.width, latents=(4, 64, 64))
+    planned = footprint_of(sizes, bench.config(profile).high).peak / GIB
+    on_card = result["device"].startswith("cuda")
+    result["planned_gib"] = planned + (0.0 if on_card else result["before_gib"])
     return result
 
 
@@ -151,7 +160,7 @@ def table(content: dict[str, Any]) -> str:
         f"{content['preset']}, batch {content['batch_size']}, {content['steps']} steps, "
         f"{content['voxels']} voxels, {content['tokens']} x {content['width']} tokens; "
         "seconds are medians after the first step",
-        f"{'profile':<14}{'M params':>9}{'s/step':>9}{'s/sample':>10}{'peak GiB':>10}"
+        f"{'profile':<14}{'M params':>9}{'s/step':>9}{'s/sample':>10}{'peak GiB':>10}{'planned':>9}"
         f"{'speed-up':>10}{'loss diff':>11}   losses of the first step",
     ]
     for name, result in content["profiles"].items():
@@ -163,7 +172,8 @@ def table(content: dict[str, Any]) -> str:
         losses = ", ".join(f"{k} {v:.4f}" for k, v in result["steps"][0]["losses"].items())
         lines.append(
             f"{name:<14}{result['parameters'] / 1e6:>9.1f}{result['seconds_per_step']:>9.2f}"
-            f"{result['seconds_per_sample']:>10.3f}{result['peak_gib']:>10.2f}{speed:>10}"
+            f"{result['seconds_per_sample']:>10.3f}{result['peak_gib']:>10.2f}"
+            f"{result['planned_gib']:>9.2f}{speed:>10}"
             f"{'-' if differs is None else f'{differs:.1%}':>11}   {losses}"
         )
     lines += [f"  {name}: {PROFILES[name][0]}" for name in content["profiles"]]

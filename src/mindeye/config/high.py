@@ -102,7 +102,7 @@ class PriorConfig:
     condition_drop: float = 0.2
     loss_weight: float = 30.0
     sampler: Sampler = "dpmpp"
-    sample_steps: int = 20
+    sample_steps: int = 10
     standardise: bool = True
 
     def __post_init__(self) -> None:
