@@ -16,8 +16,15 @@ from mindeye.data.subject import Subject
 from mindeye.runs import read_json
 from test_pipeline import PIXELS
 
-WORDS = [*PIXELS, "high.decoder.dropout_block=0", "low.dropout_in=0", "low.dropout_block=0",
-         "high.optim.precision=fp32", "low.optim.precision=fp32", "high.optim.epochs=2"]  # fmt: skip
+WORDS = [
+    *PIXELS,
+    "high.decoder.dropout_block=0",
+    "low.dropout_in=0",
+    "low.dropout_block=0",
+    "high.optim.precision=fp32",
+    "low.optim.precision=fp32",
+    "high.optim.epochs=2",
+]
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"],
     "accelerate": [

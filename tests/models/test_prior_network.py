@@ -10,14 +10,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from mindeye.diffusion import NoiseSchedule, draw_prior, prior_loss
 from mindeye.models.attention import (
     GainNorm,
-    PositionBias,
-    Rotary,
     SharedKeyAttention,
     blockwise_attention,
     explicit_attention,
-    position_buckets,
-    rotate,
 )
+from mindeye.models.positions import PositionBias, Rotary, position_buckets, rotate
 from mindeye.models.prior_network import ContinuousTime, PriorNetwork
 
 MODES = ["none", "token", "pos_emb", "all_pos_emb"]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mindeye.diffusion import Guided, NoiseSchedule
-from mindeye.models.attention import position_buckets
 from mindeye.models.decoder import Decoder
 from mindeye.models.lowlevel import LowLevelDecoder, positions_last
+from mindeye.models.positions import position_buckets
 from mindeye.models.prior_network import PriorNetwork
 from mindeye.models.published import (
     PUBLISHED_UPSAMPLERS,

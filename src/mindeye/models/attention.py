@@ -1,12 +1,4 @@
-"""The transformer of the diffusion prior: parts and stack.
-
-It differs from a textbook encoder in five ways, all from the published prior (a descendant of the
-DALL-E 2 prior, arXiv 2204.06125) and all needed to read its checkpoints: one key/value head shared
-by all query heads (arXiv 1911.02150), a learned null key and value in front, cosine attention
-(arXiv 2010.04245) with a fixed scale, rotary embedding (arXiv 2104.09864) together with a T5
-position bias (arXiv 1910.10683), and the *causal* form of that bias although attention is not
-causal: every later token falls into the bucket of distance 0.
-"""
+"""Cosine attention of many query heads over one shared key and value, in three ways."""
 
 from __future__ import annotations
 
@@ -17,24 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+
+from mindeye.models.positions import at_least_float32, rotate
 
 AttentionKind = Literal["sdpa", "explicit"]
 
 COSINE_SCALE = 16.0
 """Factor on the cosine of query and key (published code)."""
-
-ROTARY_DIMS = 32
-"""At most so many dimensions of a head are rotated (published code)."""
-
-ROTARY_BASE = 10000.0
-"""Base of the rotary frequencies (arXiv 2104.09864, section 3.4.3)."""
-
-POSITION_BUCKETS = 32
-"""Buckets of the position bias (arXiv 1910.10683, section 2.1)."""
-
-POSITION_MAX_DISTANCE = 128
-"""Distance from which all positions share the last bucket (the same section)."""
 
 EPS_FLOAT32 = 1e-5
 EPS_OTHER = 1e-3
@@ -68,92 +49,11 @@ class GainNorm(nn.Module):
         return functional.layer_norm(inputs, inputs.shape[-1:], weight=self.gain, eps=eps)
 
 
-def position_buckets(
-    relative_position: Tensor,
-    *,
-    buckets: int = POSITION_BUCKETS,
-    max_distance: int = POSITION_MAX_DISTANCE,
-) -> Tensor:
-    """T5 bucket of each relative position (key index minus query index), causal form.
-
-    Bucket 0 for every key at or after the query, one bucket per distance up to half of the
-    buckets, logarithmic ones up to `max_distance`, the last one beyond.
-    """
-    distance = (-relative_position).clamp_min(0)
-    exact = buckets // 2
-    ratio = torch.log(distance.clamp_min(1).float() / exact) / math.log(max_distance / exact)
-    logarithmic = exact + (ratio * (buckets - exact)).long()
-    return torch.where(distance < exact, distance, logarithmic.clamp_max(buckets - 1))
-
-
-class PositionBias(nn.Module):
-    """One learned number per bucket and head, added to attention logits."""
-
-    def __init__(
-        self,
-        heads: int,
-        *,
-        buckets: int = POSITION_BUCKETS,
-        max_distance: int = POSITION_MAX_DISTANCE,
-    ) -> None:
-        super().__init__()
-        self.table = nn.Embedding(buckets, heads)
-        self.max_distance = max_distance
-
-    def forward(self, queries: int, keys: int) -> Tensor:
-        """(heads, queries, keys); key 0 is the null key, so token j is key j + 1."""
-        device = self.table.weight.device
-        relative = (
-            torch.arange(keys, device=device)[None] - torch.arange(queries, device=device)[:, None]
-        )
-        buckets = position_buckets(
-            relative, buckets=self.table.num_embeddings, max_distance=self.max_distance
-        )
-        bias: Tensor = self.table(buckets)  # (queries, keys, heads)
-        return bias.permute(2, 0, 1).contiguous()  # once, for all layers
-
-
-class Rotary(nn.Module):
-    """Angles by which `rotate` turns the first dimensions of a head.
-
-    One instance serves all layers; its frequencies are fixed and part of the published state.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        exponent = torch.arange(0, dim, 2).float() / dim
-        self.register_buffer("frequencies", 1.0 / ROTARY_BASE**exponent)
-
-    def forward(self, positions: int) -> Tensor:
-        """(positions, dim / 2) complex numbers of length 1, one per position and pair."""
-        frequencies = self.frequencies.float()
-        angles = torch.arange(positions, device=frequencies.device)[:, None] * frequencies
-        return torch.polar(torch.ones_like(angles), angles)
-
-
-def rotate(inputs: Tensor, turns: Tensor) -> Tensor:
-    """Turn adjacent pairs of the first dimensions of a head by position-dependent angles.
-
-    (..., positions, head width) to the same shape. A pair is one complex number and `turns`
-    (positions, pairs) of `Rotary` its factor: one product instead of six and two copies.
-    """
-    rotated_dims = 2 * turns.shape[-1]
-    pairs = torch.unflatten(_at_least_float32(inputs[..., :rotated_dims]), -1, (-1, 2))
-    turned = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2)
-    return torch.cat([turned.to(inputs.dtype), inputs[..., rotated_dims:]], dim=-1)
-
-
 def unit_length(inputs: Tensor) -> Tensor:
     """Rows (..., d) at length 1, in float32 at least; cheaper backward than torch's `normalize`."""
-    inputs = _at_least_float32(inputs)
+    inputs = at_least_float32(inputs)
     square = inputs.square().sum(dim=-1, keepdim=True)
     return inputs * square.clamp_min(EPS_LENGTH**2).rsqrt()
-
-
-def _at_least_float32(inputs: Tensor) -> Tensor:
-    return inputs.to(torch.promote_types(inputs.dtype, torch.float32))
 
 
 def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
@@ -278,102 +178,3 @@ class SharedKeyAttention(nn.Module):
             return bias
         later = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(2)
         return bias.masked_fill(later, -math.inf)
-
-
-class GatedFeedForward(nn.Module):
-    """Norm, linear to twice the inner width, SiLU gate, linear; no biases; (..., D) to itself."""
-
-    def __init__(self, dim: int, *, inner: int) -> None:
-        super().__init__()
-        self.norm = GainNorm(dim)
-        self.expand = nn.Linear(dim, 2 * inner, bias=False)
-        self.contract = nn.Linear(inner, dim, bias=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(..., D) to (..., D)."""
-        value, gate = self.expand(self.norm(tokens)).chunk(2, dim=-1)
-        output: Tensor = self.contract(value * functional.silu(gate))
-        return output
-
-
-class TransformerLayer(nn.Module):
-    """Attention and feed-forward, each with a residual."""
-
-    def __init__(
-        self,
-        dim: int,
-        *,
-        heads: int,
-        dim_head: int,
-        inner: int,
-        causal: bool = False,
-        attention: AttentionKind = "sdpa",
-    ) -> None:
-        super().__init__()
-        self.attention = SharedKeyAttention(
-            dim, heads=heads, dim_head=dim_head, causal=causal, attention=attention
-        )
-        self.feed_forward = GatedFeedForward(dim, inner=inner)
-
-    def forward(self, tokens: Tensor, bias: Tensor, turns: Tensor) -> Tensor:
-        """(N, K, D) to (N, K, D)."""
-        tokens = tokens + self.attention(tokens, bias, turns)
-        fed: Tensor = self.feed_forward(tokens)
-        return tokens + fed
-
-
-class Transformer(nn.Module):
-    """The stack: layers that share one position bias and one rotary embedding, norm, projection.
-
-    `ff_mult` is the inner width of the feed-forward in units of `dim`. With `recompute`, training
-    keeps only the inputs of the layers and computes their insides again in the backward pass.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        *,
-        depth: int,
-        heads: int,
-        dim_head: int,
-        ff_mult: float = 4.0,
-        causal: bool = False,
-        attention: AttentionKind = "sdpa",
-        recompute: bool = False,
-    ) -> None:
-        super().__init__()
-        self.recompute = recompute
-        self.position_bias = PositionBias(heads)
-        self.rotary = Rotary(min(ROTARY_DIMS, dim_head))
-        self.layers = nn.ModuleList(
-            [
-                TransformerLayer(
-                    dim,
-                    heads=heads,
-                    dim_head=dim_head,
-                    inner=int(ff_mult * dim),
-                    causal=causal,
-                    attention=attention,
-                )
-                for _ in range(depth)
-            ]
-        )
-        self.norm = GainNorm(dim, stable=True)
-        self.project = nn.Linear(dim, dim, bias=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(N, K, D) to (N, K, D)."""
-        count = tokens.shape[1]
-        bias = self.position_bias(count, count + 1)
-        turns = self.rotary(count)
-        recompute = self.recompute and self.training and torch.is_grad_enabled()
-        for layer in self.layers:
-            if recompute:
-                # a layer draws no random numbers
-                tokens = checkpoint(
-                    layer, tokens, bias, turns, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                tokens = layer(tokens, bias, turns)
-        output: Tensor = self.project(self.norm(tokens))
-        return output

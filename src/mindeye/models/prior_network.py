@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mindeye.models.attention import AttentionKind, Transformer
+from mindeye.models.attention import AttentionKind
+from mindeye.models.transformer import Transformer
 
 QueryMode = Literal["none", "token", "pos_emb", "all_pos_emb"]
 
