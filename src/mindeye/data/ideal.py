@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from mindeye.data.subject import Subject
 from mindeye.errors import DataError
 
+LEAST_DEVIATION = 1e-3
+"""Smallest deviation of a voxel's own noise. Betas have unit variance and their scale is estimated,
+so that no voxel is known better; one without noise would have infinite precision. Our choice."""
+
 
 def has_truth(subject: Subject) -> bool:
     """Return whether the subject is simulated and its noise-free responses are known."""
@@ -22,7 +26,8 @@ def log_likelihood(subject: Subject, stimulus_ids: list[str]) -> NDArray[np.floa
     """Return the log likelihood of each stimulus's mean betas under each candidate.
 
     With the mean over r repeats, noise has covariance (L L' + diag(d^2)) / r, where L are the
-    loadings of common noise; its inverse is taken by the Woodbury identity.
+    loadings of common noise; its inverse is taken by the Woodbury identity. d is at least
+    `LEAST_DEVIATION`.
 
     Parameters
     ----------
@@ -51,7 +56,7 @@ def log_likelihood(subject: Subject, stimulus_ids: list[str]) -> NDArray[np.floa
     betas = subject.mean_betas(stimulus_ids).astype(np.float64)
     repeats = np.array([len(subject.rows_by_stimulus[s]) for s in stimulus_ids])
 
-    white = 1 / own**2
+    white = 1 / np.maximum(own, LEAST_DEVIATION) ** 2
     inner = np.linalg.inv(np.eye(loadings.shape[1]) + (loadings.T * white) @ loadings)
     weighted = loadings * white[:, None]
 

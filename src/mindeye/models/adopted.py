@@ -10,7 +10,7 @@ import torch
 from mindeye.config import HighConfig
 from mindeye.errors import CheckpointError
 from mindeye.models.decoder import Decoder, ResidualBackbone
-from mindeye.models.imported import PublishedHigh, load_imported
+from mindeye.models.imported import Published, PublishedHigh, load_imported
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import HighLevel, Sizes
 
@@ -22,7 +22,8 @@ def adopt_high(folder: Path, sizes: Sizes, config: HighConfig) -> HighLevel:
     ----------
     folder
         Written by `mindeye.models.imported.import_checkpoint`: a whole high-level pipeline, or a
-        backbone alone (the 1 x 768 variant), which then has no prior.
+        backbone alone (the 1 x 768 variant), which then has no prior. A prior that is there is
+        left out if `config.prior.kind` is none.
     sizes
         What subject and encoder ask for.
     config
@@ -31,9 +32,10 @@ def adopt_high(folder: Path, sizes: Sizes, config: HighConfig) -> HighLevel:
     Raises
     ------
     CheckpointError
-        If it holds another kind of network, or its voxels or tokens are not those of the run.
+        If it is no imported checkpoint or holds another kind of network, if its voxels or tokens
+        are not those of the run, or if its prior has fewer timesteps than the sampler has steps.
     """
-    loaded = load_imported(folder)
+    loaded = _load(folder)
     if isinstance(loaded, LowLevelDecoder):
         raise CheckpointError(f"{folder} holds a low-level pipeline; name it as low.weights")
     decoder = loaded if isinstance(loaded, Decoder) else loaded.decoder
@@ -44,7 +46,12 @@ def adopt_high(folder: Path, sizes: Sizes, config: HighConfig) -> HighLevel:
             f"{folder} predicts {theirs[0]} x {theirs[1]} tokens, the run's encoder gives "
             f"{ours[0]} x {ours[1]}; choose targets.encoder and targets.tokens to match"
         )
-    kind = "diffusion" if isinstance(loaded, PublishedHigh) else "none"
+    prior = loaded if isinstance(loaded, PublishedHigh) and config.prior.kind != "none" else None
+    if prior is not None and config.prior.sample_steps > prior.schedule.timesteps:
+        raise CheckpointError(
+            f"{folder} has {prior.schedule.timesteps} timesteps, high.prior.sample_steps is "
+            f"{config.prior.sample_steps}; take at most as many steps"
+        )
     with torch.device("meta"):  # only the frame is wanted; networks are put in below
         small = dataclasses.replace(config.decoder, width=1, blocks=0, projector=False)
         frame = dataclasses.replace(
@@ -58,9 +65,8 @@ def adopt_high(folder: Path, sizes: Sizes, config: HighConfig) -> HighLevel:
     model.target_mean = torch.zeros(sizes.tokens, sizes.width)
     model.target_gain = torch.tensor(float(sizes.width)).sqrt()
     model.decoder = decoder
-    model.kind = kind  # type: ignore[assignment]
-    if isinstance(loaded, PublishedHigh):
-        model.prior, model.schedule = loaded.prior, loaded.schedule
+    if prior is not None:
+        model.kind, model.prior, model.schedule = "diffusion", prior.prior, prior.schedule
     return model.eval()
 
 
@@ -70,9 +76,10 @@ def adopt_low(folder: Path, sizes: Sizes) -> LowLevelDecoder:
     Raises
     ------
     CheckpointError
-        If it holds another kind of network, or its voxels or latents are not those of the run.
+        If it is no imported checkpoint or holds another kind of network, or its voxels or latents
+        are not those of the run.
     """
-    loaded = load_imported(folder)
+    loaded = _load(folder)
     if not isinstance(loaded, LowLevelDecoder):
         raise CheckpointError(f"{folder} holds no low-level pipeline; name it as high.weights")
     _check_voxels(folder, loaded.backbone, sizes)
@@ -83,6 +90,21 @@ def adopt_low(folder: Path, sizes: Sizes) -> LowLevelDecoder:
             f"{sizes.latents}; choose targets.vae to match"
         )
     return loaded
+
+
+def _load(folder: Path) -> Published:
+    """Load an imported checkpoint; every refusal names the folder."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder} is no folder written by `mindeye import-checkpoint`; import the file first"
+        )
+    try:
+        return load_imported(folder)
+    except CheckpointError as error:
+        told = str(error)
+        raise CheckpointError(told if str(folder) in told else f"{folder}: {told}") from error
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder}/config.json is torn: {error}; import it again") from error
 
 
 def _latents(model: LowLevelDecoder) -> tuple[int, int, int]:

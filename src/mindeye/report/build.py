@@ -73,9 +73,11 @@ def render(data: ReportData) -> str:
         columns=[names.system_name(s) for s in ("seen", *data.pictures)],
         reconstructions=pictures.reconstruction_groups(data) if data.pictures else [],
         strips=pictures.retrieval_groups(data),
-        matches=figures.cumulative_match(data.ranks, gallery_size),
+        matches=(
+            None if data.ranks is None else figures.cumulative_match(data.ranks, gallery_size)
+        ),
         gallery_size=gallery_size,
-        per_group=len(pictures.chosen(data.ranks, data.per_group)["Best"]),
+        per_group=len(next(iter(pictures.shown(data).values()))),
         panels={g: [p for p in panels if p.group == g] for g in ("retrieval", "pictures")},
         table=[_table_row(row) for row in figures.by_metric(data.rows)],
         missing=[(m, names.metric_name(m["metric"]).title) for m in data.missing],
@@ -89,10 +91,11 @@ def render(data: ReportData) -> str:
 def headline_tiles(data: ReportData) -> list[Tile]:
     """Choose up to four rows for the top of the page: retrieval both ways, then pictures."""
     rows = {(row.metric, row.system): row for row in data.rows}
-    retrieval = "mindeye" if ("brain_to_image_top1", "mindeye") in rows else None
-    if retrieval is None:
-        retrieval = next((s for m, s in rows if m == "brain_to_image_top1"), "")
     picture = next((s for s in _PICTURE_PREFERENCE if ("SSIM", s) in rows), "")
+    systems = [s for m, s in rows if m == "brain_to_image_top1"]
+    retrieval = "mindeye" if "mindeye" in systems else ""
+    if not retrieval and not picture:  # a baseline is no headline where the run has its own
+        retrieval = next(iter(systems), "")
     features = [m for m, s in rows if m.startswith("two_way_") and s == picture]
     feature = next((m for m in _FEATURE_PREFERENCE if m in features), None)
     wanted = [

@@ -59,7 +59,8 @@ class ReportData:
     seen
         The pictures seen.
     ranks
-        (S,) 0-based rank of the truth when the brain embedding is the query.
+        (S,) 0-based rank of the truth when the brain embedding is the query; None where nothing
+        was retrieved, then the page shows the first stimuli.
     pictures
         System (``low``, ``high``, ``both``, ``ceiling_generator``, ...) to its pictures; shown
         in this order, systems that did not run are left out.
@@ -92,7 +93,7 @@ class ReportData:
     title: str
     subject: SubjectFacts
     seen: NDArray[np.uint8]
-    ranks: NDArray[Any]
+    ranks: NDArray[Any] | None
     pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     retrieved: NDArray[Any] | None = None
     gallery: NDArray[np.uint8] | None = None
@@ -124,7 +125,8 @@ class ReportData:
         for name, values in lengths.items():
             if values is not None and len(values) != n:
                 raise DataError(f"{name} has {len(values)} entries for {n} stimuli")
-        if not np.isfinite(np.asarray(self.ranks, dtype=np.float64)).all():
+        ranks = () if self.ranks is None else self.ranks
+        if not np.isfinite(np.asarray(ranks, dtype=np.float64)).all():
             raise DataError("ranks contain NaN or infinity")
         if self.per_group < 1:
             raise DataError(f"per_group must be at least 1, got {self.per_group}")

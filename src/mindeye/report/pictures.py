@@ -33,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Line:
-    """One stimulus: its label, rank, and pictures in the order of the columns."""
+    """One stimulus: its label, rank (if any), and pictures in the order of the columns."""
 
     stimulus: str
     rank: str
@@ -76,6 +76,13 @@ def chosen(ranks: NDArray[Any], per_group: int) -> dict[str, NDArray[np.int64]]:
     return {"Best": order[:k], "Median": order[middle : middle + k], "Worst": order[n - k :]}
 
 
+def shown(data: ReportData) -> dict[str, NDArray[np.int64]]:
+    """Stimuli on the page by group: chosen by rank, or the first ones where there are no ranks."""
+    if data.ranks is None:
+        return {"First": np.arange(min(3 * data.per_group, len(data.seen)))}
+    return chosen(data.ranks, data.per_group)
+
+
 def reconstruction_groups(data: ReportData) -> list[Group]:
     """Seen picture and every system's reconstruction of the chosen stimuli."""
     columns = {"seen": data.seen, **data.pictures}
@@ -94,7 +101,7 @@ def reconstruction_groups(data: ReportData) -> list[Group]:
                 for i in indices
             ],
         )
-        for name, indices in chosen(data.ranks, data.per_group).items()
+        for name, indices in shown(data).items()
     ]
 
 
@@ -105,7 +112,7 @@ def retrieval_groups(data: ReportData) -> list[Group]:
     gallery = data.seen if data.gallery is None else data.gallery
     truth = np.arange(len(data.seen)) if data.truth is None else np.asarray(data.truth)
     groups = []
-    for name, indices in chosen(data.ranks, data.per_group).items():
+    for name, indices in shown(data).items():
         lines = []
         for i in indices:
             matches = np.asarray(data.retrieved)[i, :_STRIP_LENGTH]
@@ -151,8 +158,8 @@ def picture(
 
 
 def _line(data: ReportData, i: int, pictures: Sequence[Picture], note: str = "") -> Line:
-    rank = float(np.asarray(data.ranks)[i])
-    return Line(_label(data, i), f"{rank:g}", pictures, note)
+    rank = "" if data.ranks is None else f"{float(data.ranks[i]):g}"
+    return Line(_label(data, i), rank, pictures, note)
 
 
 def _label(data: ReportData, i: int) -> str:

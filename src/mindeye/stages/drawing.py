@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mindeye.generation.generators import Generator, load_generator
+from mindeye.generation.generators import Generator
 from mindeye.generation.predict import embed_brains, predict_latents, sample_prior
 from mindeye.generation.reconstruct import (
     Reconstructions,
@@ -15,7 +15,7 @@ from mindeye.generation.reconstruct import (
     pick_by_brain,
 )
 from mindeye.runs import write_array, write_json
-from mindeye.stages.learning import load_high, load_low
+from mindeye.stages.learning import generator_of, load_high, load_low
 from mindeye.stages.workspace import Workspace
 from mindeye.targets.images import to_pictures
 
@@ -37,20 +37,6 @@ def predict(work: Workspace) -> None:
 def predicted(work: Workspace, name: str) -> Tensor:
     """Open a prediction of all test stimuli: backbone, contrastive or latents."""
     return torch.from_numpy(np.load(work.folder / "predict" / f"{name}.npy"))
-
-
-def generator_of(work: Workspace) -> Generator | None:
-    """Load the run's generator."""
-    config = work.config
-    return load_generator(
-        config.targets.generator,
-        work.encoder,
-        work.vae,
-        steps=config.reconstruct.steps,
-        guidance=config.reconstruct.guidance,
-        strength=config.reconstruct.strength,
-        device=work.device,
-    )
 
 
 def reconstruct(work: Workspace) -> None:

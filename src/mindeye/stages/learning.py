@@ -14,6 +14,7 @@ from mindeye.config import OptimConfig
 from mindeye.data.dataset import TrainingSet
 from mindeye.data.seeds import derive_seed
 from mindeye.errors import CheckpointError, DataError
+from mindeye.generation.generators import Generator, load_generator
 from mindeye.models.adopted import adopt_high, adopt_low
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import (
@@ -49,8 +50,43 @@ from mindeye.training.validation import Validation
 Prepare = Callable[[torch.Tensor, range], torch.Tensor]
 
 
+def generator_of(work: Workspace) -> Generator | None:
+    """Load the run's generator."""
+    config = work.config
+    return load_generator(
+        config.targets.generator,
+        work.encoder,
+        work.vae,
+        steps=config.reconstruct.steps,
+        guidance=config.reconstruct.guidance,
+        strength=config.reconstruct.strength,
+        device=work.device,
+    )
+
+
+def refuse_misfits(work: Workspace) -> None:
+    """Refuse given weights that do not fit the run, before anything is trained.
+
+    Raises
+    ------
+    CheckpointError
+        As `adopt_high` and `adopt_low`.
+    """
+    high, low = work.config.high, work.config.low
+    if work.config.high_enabled and high.weights:
+        adopt_high(Path(high.weights), work.sizes, high)
+    if work.config.low_enabled and low.weights:
+        adopt_low(Path(low.weights), work.sizes)
+
+
 def embed(work: Workspace) -> None:
-    """Embed every stimulus: tokens, their augmented views, latents."""
+    """Embed every stimulus: tokens, their augmented views, latents.
+
+    All models that are given by name are looked at first, so that one that is missing or does not
+    fit is told now and not after a training.
+    """
+    refuse_misfits(work)
+    generator_of(work)
     folder = work.folder / "embed"
     encoder, vae, pictures = work.encoder, work.vae, work.subject.pictures
     seed, size = work.config.seed, work.config.targets.batch_size
@@ -163,9 +199,9 @@ def train_high(work: Workspace, key: str) -> None:
     config, folder = work.config.high, work.folder / "high"
     if not work.config.high_enabled:
         return
+    refuse_misfits(work)
     if config.weights:
         if work.processes.is_first:
-            adopt_high(Path(config.weights), work.sizes, config)
             _note_weights(folder, Path(config.weights))
         return
     with torch.random.fork_rng(devices=[]):
@@ -236,14 +272,20 @@ def load_low(work: Workspace) -> LowLevelDecoder:
 
 
 def _note_weights(folder: Path, weights: Path) -> None:
-    digest = sha256(weights / "model.safetensors")
-    write_json(folder / "weights.json", {"folder": str(weights.resolve()), "sha256": digest})
+    content = {"folder": str(weights.resolve()), "sha256": _digests(weights)}
+    write_json(folder / "weights.json", content)
 
 
 def _check_weights(folder: Path, weights: Path) -> None:
     """Refuse weights that changed since the stage looked at them."""
     noted = read_json(folder / "weights.json")["sha256"]
-    if sha256(weights / "model.safetensors") != noted:
+    if _digests(weights) != noted:
         raise CheckpointError(
             f"{weights} is not what it was when this run began; start a new run with it"
         )
+
+
+def _digests(weights: Path) -> dict[str, str | None]:
+    """Return the SHA-256 of both files of an imported checkpoint, None for one that is gone."""
+    paths = [weights / name for name in ("config.json", "model.safetensors")]
+    return {path.name: sha256(path) if path.is_file() else None for path in paths}

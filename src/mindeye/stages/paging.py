@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mindeye.data.subject import describe
 from mindeye.evaluation.suite import read_rows
@@ -45,6 +46,11 @@ def _problems(work: Workspace) -> list[str]:
         problems.append(f"Pictures were drawn of the first {drawn} of {test} test stimuli only.")
     if test < 50:
         problems.append(f"Only {test} test stimuli: intervals are wide, read them first.")
+    for name in ("high", "low"):
+        pipeline = getattr(work.config, name)
+        trained = getattr(work.config, f"{name}_enabled") and not pipeline.weights
+        if trained and pipeline.optim.validate_on == "test":
+            problems.append(f"Curves of {name} are measured on the test set, as published.")
     return problems
 
 
@@ -55,6 +61,12 @@ def _curves(work: Workspace) -> list[dict[str, Any]]:
             side, name = row["name"].split("/")
             curves.append({**row, "name": f"{stage}/{side}/{name}"})
     return curves
+
+
+def _retrieved(work: Workspace, name: str) -> NDArray[Any] | None:
+    """Open what the brain embedding retrieved for the drawn stimuli; None without one."""
+    path = work.folder / "retrieve" / f"brain_to_image_{name}.npy"
+    return np.load(path)[: len(work.drawn_ids)] if path.is_file() else None
 
 
 def report_data(work: Workspace) -> ReportData:
@@ -72,9 +84,9 @@ def report_data(work: Workspace) -> ReportData:
         title=f"MindEye: {work.subject.info.get('subject', work.subject.path.name)}",
         subject=_facts(work),
         seen=work.subject.pictures_of(work.drawn_ids),
-        ranks=np.load(folder / "retrieve" / "brain_to_image_ranks.npy")[:drawn],
+        ranks=_retrieved(work, "ranks"),
         pictures=pictures,
-        retrieved=np.load(folder / "retrieve" / "brain_to_image_matches.npy")[:drawn],
+        retrieved=_retrieved(work, "matches"),
         gallery=work.subject.pictures_of(work.test_ids),
         truth=np.arange(drawn),
         rows=read_rows(folder / "metrics.json"),
