@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_objective import CONFIG, TOKENS, WIDTH, fit, objective
+from small_objective import CONFIG, STILL, TOKENS, WIDTH, fit, objective
 from torch import Tensor, nn
 
 from mindeye.config import OptimConfig
@@ -178,3 +178,18 @@ def test_repeats_are_those_asked_for(small_subject: Subject, tmp_path: Path, rep
             assert set(found.tolist()) == {first + number % 3}
         else:
             assert len(set(found.tolist())) > 1
+
+
+@pytest.mark.slow
+def test_a_compiled_training_ends_where_the_plain_one_does(
+    small_subject: Subject, tmp_path: Path
+) -> None:
+    """Needs a C++ compiler on a CPU; compiling takes about a minute."""
+    plain, compiled = objective(small_subject, STILL), objective(small_subject, STILL)
+    optim = replace(STILL.optim, epochs=2)
+    fit(small_subject, plain, tmp_path / "plain", optim)
+    fit(small_subject, compiled, tmp_path / "compiled", replace(optim, compile=True))
+    ours, theirs = plain.model.state_dict(), compiled.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=2e-5)
