@@ -72,6 +72,7 @@ def test_config_survives_the_way_through_a_plain_dictionary() -> None:
         (["high_enabled=false", "low_enabled=false"], "both false"),
         (["targets.tokens=pooled"], "draws from all tokens"),
         (["targets.tokens=pooled", "targets.encoder=pixels:28:4"], "no class token"),
+        (["targets.tokens=pooled", "targets.generator=none"], "no maps to be contrasted"),
         (["high.contrastive.enabled=false", "high.prior.kind=none"], "nothing would be trained"),
         (["high.optim.micro_batch=65"], "between 0 .all at once. and batch_size=64"),
         (["high.optim.ema=1"], r"a decay lies in \[0, 1\)"),

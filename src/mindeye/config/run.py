@@ -56,6 +56,11 @@ class RunConfig:
                 "targets.generator=zoo draws from all tokens, targets.tokens=pooled gives one; set "
                 "targets.generator=none or a generator that takes pooled embeddings"
             )
+        if targets.tokens == "pooled" and self.low_enabled and self.low.contrastive_weight:
+            raise ConfigError(
+                "targets.tokens=pooled leaves the low-level pipeline no maps to be contrasted "
+                "with; set low.contrastive_weight=0 or low_enabled=false"
+            )
         if not self.high_enabled:
             return
         pixel_tokens = targets.encoder.startswith("pixels")
