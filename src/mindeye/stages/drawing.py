@@ -15,7 +15,8 @@ from mindeye.generation.reconstruct import (
     pick_by_brain,
 )
 from mindeye.runs import write_array, write_json
-from mindeye.stages.learning import generator_of, load_high, load_low
+from mindeye.stages.embedding import generator_of
+from mindeye.stages.learning import load_high, load_low
 from mindeye.stages.workspace import Workspace
 from mindeye.targets.images import to_pictures
 

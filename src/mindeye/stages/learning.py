@@ -1,9 +1,7 @@
-"""Stages that learn: embeddings of the stimuli, the ridge baseline, both pipelines."""
+"""Stages that learn: the ridge baseline, both pipelines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,7 @@ import torch
 
 from mindeye.config import OptimConfig
 from mindeye.data.dataset import TrainingSet
-from mindeye.data.seeds import derive_seed
 from mindeye.errors import CheckpointError, DataError
-from mindeye.generation.generators import Generator, load_generator
 from mindeye.models.adopted import adopt_high, adopt_low
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import (
@@ -27,18 +23,14 @@ from mindeye.models.pipelines import (
 )
 from mindeye.models.ridge import fit_ridge
 from mindeye.runs import read_json, sha256, write_array, write_json
+from mindeye.stages.embedding import maps_shape, refuse_misfits
 from mindeye.stages.workspace import Workspace
-from mindeye.targets.augment import recolour
-from mindeye.targets.autoencoders import Autoencoder
-from mindeye.targets.encoders import Encoder
-from mindeye.targets.store import write_embeddings
 from mindeye.targets.views import (
     RecomputedTargets,
     StoredTargets,
     TargetSource,
     moments,
     view_names,
-    write_views,
 )
 from mindeye.training.checkpoint import discard_checkpoints
 from mindeye.training.high import HighObjective
@@ -46,93 +38,6 @@ from mindeye.training.loop import train
 from mindeye.training.low import LowObjective
 from mindeye.training.objective import Objective
 from mindeye.training.validation import Validation
-
-Prepare = Callable[[torch.Tensor, range], torch.Tensor]
-
-
-def generator_of(work: Workspace) -> Generator | None:
-    """Load the run's generator."""
-    config = work.config
-    return load_generator(
-        config.targets.generator,
-        work.encoder,
-        work.vae,
-        steps=config.reconstruct.steps,
-        guidance=config.reconstruct.guidance,
-        strength=config.reconstruct.strength,
-        device=work.device,
-    )
-
-
-def refuse_misfits(work: Workspace) -> None:
-    """Refuse given weights that do not fit the run, before anything is trained.
-
-    Raises
-    ------
-    CheckpointError
-        As `adopt_high` and `adopt_low`.
-    """
-    high, low = work.config.high, work.config.low
-    if work.config.high_enabled and high.weights:
-        adopt_high(Path(high.weights), work.sizes, high)
-    if work.config.low_enabled and low.weights:
-        adopt_low(Path(low.weights), work.sizes)
-
-
-def embed(work: Workspace) -> None:
-    """Embed every stimulus: tokens, their augmented views, latents.
-
-    All models that are given by name are looked at first, so that one that is missing or does not
-    fit is told now and not after a training.
-    """
-    refuse_misfits(work)
-    generator_of(work)
-    folder = work.folder / "embed"
-    encoder, vae, pictures = work.encoder, work.vae, work.subject.pictures
-    seed, size = work.config.seed, work.config.targets.batch_size
-
-    def recoloured(images: torch.Tensor, rows: range) -> torch.Tensor:
-        return recolour(images, seeds=[derive_seed(seed, row) for row in rows])
-
-    jobs: dict[str, tuple[Encoder | Autoencoder, Prepare | None]] = {
-        "tokens": (encoder, None),
-        "latents": (vae, None),
-    }
-    if maps_shape(work) is not None:
-        jobs["tokens_recoloured"] = (encoder, recoloured)
-    for name, (model, prepare) in jobs.items():
-        write_embeddings(
-            folder,
-            name,
-            model.encode,
-            pictures,
-            fingerprint=work.store_fingerprint(model),
-            batch_size=size,
-            prepare=prepare,
-        )
-    if work.config.targets.augmentation == "cached":
-        write_views(
-            folder,
-            encoder,
-            pictures,
-            seed=seed,
-            count=work.config.targets.views,
-            fingerprint=work.store_fingerprint(encoder),
-            batch_size=size,
-            size=encoder.size,
-        )
-
-
-def maps_shape(work: Workspace) -> tuple[int, int] | None:
-    """Return (P, M) of the maps the low-level pipeline is contrasted with, None for none.
-
-    The maps are the encoder's patch tokens, without a class token where there is one.
-    """
-    if not work.config.low_enabled or work.config.low.contrastive_weight == 0:
-        return None
-    tokens = work.encoder.tokens
-    patches = tokens if isqrt(tokens) ** 2 == tokens else tokens - 1
-    return (patches, work.encoder.width)
 
 
 def ridge(work: Workspace) -> None:

@@ -12,7 +12,8 @@ from mindeye.errors import ConfigError
 from mindeye.fingerprints import config_hash
 from mindeye.runs import run_stage, stage_done
 from mindeye.stages.drawing import predict, reconstruct
-from mindeye.stages.learning import embed, ridge, train_high, train_low
+from mindeye.stages.embedding import embed
+from mindeye.stages.learning import ridge, train_high, train_low
 from mindeye.stages.paging import report
 from mindeye.stages.scoring import evaluate, retrieve
 from mindeye.stages.workspace import Workspace
