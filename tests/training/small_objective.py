@@ -29,12 +29,15 @@ STILL = replace(CONFIG, decoder=replace(CONFIG.decoder, dropout_block=0.0))
 
 
 def objective(
-    subject: Subject, config: HighConfig = CONFIG, tokens: torch.Tensor | None = None
+    subject: Subject,
+    config: HighConfig = CONFIG,
+    tokens: torch.Tensor | None = None,
+    held_out: str = "val",
 ) -> HighObjective:
     torch.manual_seed(0)
     if tokens is None:
         tokens = torch.randn(len(subject.stimuli), TOKENS, WIDTH)
-    val = subject.splits["val"]
+    val = subject.splits[held_out]
     rows = torch.tensor([subject.row_of_stimulus[s] for s in val])
     validation = Validation(torch.from_numpy(subject.mean_betas(val)), rows, tokens)
     sizes = Sizes(subject.betas.shape[1], TOKENS, WIDTH, (1, 4, 4))

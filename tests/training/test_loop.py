@@ -43,16 +43,18 @@ def test_training_learns_what_is_there_and_not_what_is_not(
     truth = torch.from_numpy(np.load(small_subject.path / "truth" / "responses.npy"))
     mixing = torch.randn(truth.shape[1], TOKENS * WIDTH, generator=torch.Generator().manual_seed(1))
     tokens = (truth @ mixing).unflatten(1, (TOKENS, WIDTH)) / truth.shape[1] ** 0.5
-    readable = objective(small_subject, config, tokens)
+    readable = objective(small_subject, config, tokens, held_out="test")
     fit(small_subject, readable, tmp_path / "readable")
-    random = objective(small_subject, config)
+    random = objective(small_subject, config, held_out="test")
     fit(small_subject, random, tmp_path / "random")
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         found, none = (goal.validate(goal.model, rng=rng) for goal in (readable, random))
-    assert found["contrastive"] < none["contrastive"] - 0.5
-    assert found["prior"] < none["prior"]
-    assert found["brain_to_image_top1"] > 0.5 > none["brain_to_image_top1"]  # chance is 1 / 6
+    # seeds 3 to 5, one and two threads: 2.9 to 4.0 against 9.6 to 12.4, 2.4 against 5.8
+    assert found["contrastive"] < none["contrastive"] - 3
+    assert found["prior"] < 0.6 * none["prior"]
+    # 20 held-out stimuli: chance is .05, and a guesser has 4 or more right once in 60 trainings
+    assert found["brain_to_image_top1"] >= 0.2 > none["brain_to_image_top1"]
 
 
 def test_weight_decay_spares_biases_norms_and_tables(small_subject: Subject) -> None:

@@ -89,8 +89,8 @@ def test_after_the_first_third_the_loss_is_soft_clip_at_the_scheduled_temperatur
 
 def test_mixing_is_on_in_the_first_third_only() -> None:
     goal = high()
-    mixed = {float(losses(goal, 0.2, seed)["contrastive"]) for seed in range(4)}
-    plain = {float(losses(goal, 0.5, seed)["contrastive"]) for seed in range(4)}
+    mixed = {losses(goal, 0.2, seed)["contrastive"].item() for seed in range(4)}
+    plain = {losses(goal, 0.5, seed)["contrastive"].item() for seed in range(4)}
     assert len(mixed) > 1
     assert len(plain) == 1
 
