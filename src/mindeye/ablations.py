@@ -17,14 +17,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from mindeye.config import RunConfig
 from mindeye.errors import ConfigError
 from mindeye.fingerprints import config_dict, differing_fields
-from mindeye.settings import preset_content, read_yaml, run_config
+from mindeye.settings import (
+    preset_content,
+    read_yaml,
+    run_config,
+    shipped_names,
+    shipped_path,
+)
+
+FOLDER = "presets/ablations"
+"""Shipped plans, within the package."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 """Names of rows become names of folders."""
@@ -76,27 +83,7 @@ class AblationPlan:
 
 def plan_names() -> list[str]:
     """Return the names of the shipped plans."""
-    folder = resources.files("mindeye") / "presets" / "ablations"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
-
-
-def plan_path(name: str) -> Path:
-    """Return the YAML file of a plan: a shipped name or a path of one's own.
-
-    Raises
-    ------
-    ConfigError
-        If there is neither a plan nor a file of that name; lists the known plans.
-    """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    else:
-        folder = resources.files("mindeye") / "presets" / "ablations"
-        path = Path(str(folder / f"{Path(name).name}.yaml"))
-    if not path.is_file():
-        known = ", ".join(plan_names())
-        raise ConfigError(f"no ablation plan {name!r}; known plans: {known}; or give a .yaml file")
-    return path
+    return shipped_names(FOLDER)
 
 
 def read_plan(name: str, overrides: Sequence[str] = ()) -> AblationPlan:
@@ -116,7 +103,7 @@ def read_plan(name: str, overrides: Sequence[str] = ()) -> AblationPlan:
         If a key or field is unknown, a name is not safe, there are no rows, the full row is not
         among them, or two rows are the same run.
     """
-    path = plan_path(name)
+    path = shipped_path(name, FOLDER, what="ablation plan", known="plans")
     content = read_yaml(path)
     _only(content, {"base", "fields", "full", "rows"}, path, "a plan")
     for key in ("base", "full"):

@@ -36,10 +36,35 @@ def dotted_fields(cls: type, prefix: str = "") -> Iterator[tuple[str, str, Any]]
             yield name, docs[field.name], field.default
 
 
+def shipped_names(folder: str) -> list[str]:
+    """Return the names of the YAML files in a folder of the package."""
+    files = resources.files("mindeye").joinpath(folder).iterdir()
+    return sorted(p.name.removesuffix(".yaml") for p in files if p.name.endswith("yaml"))
+
+
+def shipped_path(name: str, folder: str, *, what: str, known: str) -> Path:
+    """Return a YAML file: one of a folder of the package by its name, or a path of one's own.
+
+    `what` and `known` are what one such file and all of them are called.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither; lists the shipped ones.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        path = Path(str(resources.files("mindeye") / folder / f"{Path(name).name}.yaml"))
+    if not path.is_file():
+        names = ", ".join(shipped_names(folder))
+        raise ConfigError(f"no {what} {name!r}; known {known}: {names}; or give a .yaml file")
+    return path
+
+
 def preset_names() -> list[str]:
     """Return the names of the shipped presets."""
-    folder = resources.files("mindeye") / "presets"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
+    return shipped_names("presets")
 
 
 def preset_path(name: str) -> Path:
@@ -50,14 +75,7 @@ def preset_path(name: str) -> Path:
     ConfigError
         If there is neither a preset nor a file of that name; lists the known presets.
     """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    else:
-        path = Path(str(resources.files("mindeye") / "presets" / f"{Path(name).name}.yaml"))
-    if not path.is_file():
-        known = ", ".join(preset_names())
-        raise ConfigError(f"no preset {name!r}; known presets: {known}; or give a .yaml file")
-    return path
+    return shipped_path(name, "presets", what="preset", known="presets")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kept import kept_bytes
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from mindeye.models.decoder import Decoder, DecoderOutput, ResidualBackbone, TokenProjector
 
@@ -122,25 +122,11 @@ def test_recomputing_changes_no_bit(autocast: bool) -> None:
     assert all(torch.equal(kept[1][name], again[1][name]) for name in kept[1])
 
 
-def _kept_bytes(model: Decoder) -> int:
-    """Bytes that a forward pass keeps for the backward pass, parameters excepted."""
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(_betas())
-    return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in own)
-
-
 def test_recomputing_keeps_a_fraction_and_in_training_only() -> None:
     sizes = {"tokens": 40, "projector_width": 30}  # the projector outweighs the backbone
     model = _decoder(**sizes, recompute=True)
-    assert _kept_bytes(model) < 0.25 * _kept_bytes(_decoder(**sizes))
-    assert _kept_bytes(model.eval()) == _kept_bytes(_decoder(**sizes).eval())
+    assert kept_bytes(model, _betas()) < 0.25 * kept_bytes(_decoder(**sizes), _betas())
+    assert kept_bytes(model.eval(), _betas()) == kept_bytes(_decoder(**sizes).eval(), _betas())
 
 
 @pytest.mark.parametrize("head", ["low_rank", "shared"])

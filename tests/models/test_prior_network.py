@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from kept import kept_bytes
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from mindeye.diffusion import NoiseSchedule, draw_prior, prior_loss
 from mindeye.models.attention import (
@@ -257,21 +257,7 @@ def test_recomputing_changes_no_bit(attention: str, autocast: bool) -> None:
     assert all(torch.equal(kept[1][name], again[1][name]) for name in kept[1])
 
 
-def _kept_bytes(model: PriorNetwork) -> int:
-    """Bytes that a forward pass keeps for the backward pass, parameters excepted."""
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(*_inputs())
-    return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in own)
-
-
 def test_recomputing_keeps_a_fraction_and_in_training_only() -> None:
     model = _network(depth=8, recompute=True)
-    assert _kept_bytes(model) < 0.25 * _kept_bytes(_network(depth=8))
-    assert _kept_bytes(model.eval()) == _kept_bytes(_network(depth=8).eval())
+    assert kept_bytes(model, *_inputs()) < 0.25 * kept_bytes(_network(depth=8), *_inputs())
+    assert kept_bytes(model.eval(), *_inputs()) == kept_bytes(_network(depth=8).eval(), *_inputs())

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from torch import nn
 
 from mindeye.config.high import Attention, Sampler
-from mindeye.generation.predict import Precision
+from mindeye.config.optim import Precision
 from mindeye.models.attention import SharedKeyAttention
 from mindeye.models.pipelines import HighLevel
 

@@ -48,10 +48,10 @@ def alternate(
 
 def clocked(job: Job) -> float:
     """Return the seconds of a job, to the end of what it set going on a GPU."""
-    _wait()
+    finish_device_work()
     start = time.perf_counter()
     job()
-    _wait()
+    finish_device_work()
     return time.perf_counter() - start
 
 
@@ -69,7 +69,8 @@ def quiet() -> Iterator[None]:
             os.environ["MINDEYE_PROGRESS"] = before
 
 
-def _wait() -> None:
+def finish_device_work() -> None:
+    """Wait for what was set going on a GPU."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
 

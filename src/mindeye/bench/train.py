@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mindeye.bench.profiles import PROFILES, profile_config
+from mindeye.bench.train_worker import GIB
 from mindeye.config import RunConfig
 from mindeye.errors import MindEyeError
 from mindeye.models.pipelines import Sizes
 from mindeye.planning.steps import footprint_of
 from mindeye.progress import track
 from mindeye.runs import provenance
-
-GIB = 1 << 30
 
 REFERENCE = "as_published"
 """The profile that the others are set against, where it is among them."""

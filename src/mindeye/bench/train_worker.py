@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mindeye.bench.profiles import profile_config
+from mindeye.bench.timing import finish_device_work
 from mindeye.config import HighConfig
 from mindeye.data.dataset import Batch
 from mindeye.models.pipelines import HighLevel, Sizes
@@ -52,15 +53,13 @@ def release_free_heap() -> None:
 class Clock:
     """Seconds by phase of a step."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._phase, self._since = "", 0.0
 
     def __call__(self, phase: str) -> None:
         """Note that a phase begins."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        finish_device_work()
         now = time.perf_counter()
         if self._phase:
             self.seconds[self._phase] = now - self._since
@@ -113,7 +112,7 @@ def run_steps(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
     batch = Batch(betas, torch.arange(batch_size))
     steps = []
     for _ in range(job["steps"]):
-        clock = Clock(processes.device)
+        clock = Clock()
         losses = take_step(
             descent, batch, state, config.optim, seed=seed, total=total, on_phase=clock
         )

@@ -8,6 +8,8 @@ from typing import Literal
 from mindeye.errors import ConfigError
 
 Optimizer = Literal["adamw", "adamw_8bit", "adafactor"]
+Precision = Literal["bf16", "fp32"]
+Repeats = Literal["random", "cycle", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ class OptimConfig:
     warmup_share: float = 0.1
     clip: float = 1.0
     ema: float = 0.0
-    repeats: Literal["random", "cycle", "mixed"] = "random"
+    repeats: Repeats = "random"
     validate_on: Literal["val", "test"] = "val"
     checkpoint_steps: int = 200
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "bf16"
     recompute: bool = False
     compile: bool = False
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.config.optim import Repeats
 from mindeye.data.repeats import draw_repeats
 from mindeye.data.seeds import derive_seed
 from mindeye.data.subject import Subject
-
-Repeats = Literal["random", "cycle", "mixed"]
 
 
 class Batch(NamedTuple):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mindeye.config import PriorConfig
+from mindeye.config.optim import Precision
 from mindeye.errors import ConfigError
 from mindeye.generation.samplers import SAMPLERS
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import HighLevel
 from mindeye.progress import track
-
-Precision = Literal["bf16", "fp32"]
 
 
 class BrainEmbeddings(NamedTuple):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mindeye.config.high import Attention
 from mindeye.models.positions import at_least_float32, rotate
-
-AttentionKind = Literal["sdpa", "explicit"]
 
 COSINE_SCALE = 16.0
 """Factor on the cosine of query and key (published code)."""
@@ -129,7 +127,7 @@ class SharedKeyAttention(nn.Module):
         heads: int,
         dim_head: int,
         causal: bool = False,
-        attention: AttentionKind = "sdpa",
+        attention: Attention = "sdpa",
     ) -> None:
         super().__init__()
         if attention not in ATTENTION:

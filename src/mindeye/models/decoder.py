@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mindeye.models.heads import HeadName, build_head
+from mindeye.config.high import Head
+from mindeye.models.heads import build_head
 
 NormName = Literal["layer", "batch"]
 ActivationName = Literal["gelu", "relu", "silu"]
@@ -221,7 +222,7 @@ class Decoder(nn.Module):
         input_layer: InputLayer = "published",
         dropout_in: float = 0.5,
         dropout_block: float = 0.15,
-        head: HeadName = "full",
+        head: Head = "full",
         head_width: int = 256,
         projector: bool = True,
         projector_width: int = 2048,

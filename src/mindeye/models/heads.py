@@ -15,12 +15,11 @@ decoder's parameters. The other two are ours, for subjects with few trials and f
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-HeadName = Literal["full", "low_rank", "shared"]
+from mindeye.config.high import Head
 
 
 class LowRankHead(nn.Module):
@@ -78,7 +77,7 @@ HEADS: dict[str, Callable[[int, int, int, int], nn.Module]] = {
 
 
 def build_head(
-    name: HeadName, width: int, *, tokens: int, token_dim: int, head_width: int
+    name: Head, width: int, *, tokens: int, token_dim: int, head_width: int
 ) -> nn.Module:
     """Build a head, (N, width) to (N, K * D).
 

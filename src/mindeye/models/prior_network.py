@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mindeye.models.attention import AttentionKind
+from mindeye.config.high import Attention
 from mindeye.models.transformer import Transformer
 
 QueryMode = Literal["none", "token", "pos_emb", "all_pos_emb"]
@@ -93,7 +93,7 @@ class PriorNetwork(nn.Module):
         learned_query_mode: QueryMode = "pos_emb",
         ff_mult: float = 4.0,
         causal: bool = False,
-        attention: AttentionKind = "sdpa",
+        attention: Attention = "sdpa",
         recompute: bool = False,
     ) -> None:
         super().__init__()

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from mindeye.models.attention import AttentionKind, GainNorm, SharedKeyAttention
+from mindeye.config.high import Attention
+from mindeye.models.attention import GainNorm, SharedKeyAttention
 from mindeye.models.positions import PositionBias, Rotary
 
 ROTARY_DIMS = 32
@@ -49,7 +50,7 @@ class TransformerLayer(nn.Module):
         dim_head: int,
         inner: int,
         causal: bool = False,
-        attention: AttentionKind = "sdpa",
+        attention: Attention = "sdpa",
     ) -> None:
         super().__init__()
         self.attention = SharedKeyAttention(
@@ -80,7 +81,7 @@ class Transformer(nn.Module):
         dim_head: int,
         ff_mult: float = 4.0,
         causal: bool = False,
-        attention: AttentionKind = "sdpa",
+        attention: Attention = "sdpa",
         recompute: bool = False,
     ) -> None:
         super().__init__()

@@ -114,7 +114,7 @@ class Descent:
         embeddings = []
         with torch.no_grad():
             for i, part in enumerate(parts):
-                with self._dropout(seed, i), self._autocast(draw):
+                with self._dropout(seed, i), self._autocast():
                     embedding = self.objective.embed(own.part(part))
                 if embedding is None:
                     return None
@@ -124,7 +124,7 @@ class Descent:
         return leaf.grad
 
     def _forward(self, own: D) -> RowTerms:
-        with self._autocast(own):
+        with self._autocast():
             terms: RowTerms = self.module(own)
         return terms
 
@@ -159,9 +159,10 @@ class Descent:
         summed = self.processes.total(torch.stack([values[name].float() for name in names]))
         return dict(zip(names, summed, strict=True))
 
-    def _autocast(self, draw: D) -> AbstractContextManager[Any]:
-        device = next(self.objective.model.parameters()).device
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(
+            self.processes.device.type, torch.bfloat16, enabled=self.precision == "bf16"
+        )
 
     @contextmanager
     def _dropout(self, seed: int, part: int) -> Iterator[None]:
