@@ -1,0 +1,1 @@
+"""Downloads of public data sets: listed first, checked by size, resumed."""

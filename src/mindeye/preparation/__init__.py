@@ -1,0 +1,1 @@
+"""From a `Recording` to a prepared subject: splits, scaling, guards, resumable writing."""
