@@ -13,7 +13,7 @@ _PUBLIC = {
     "RunConfig": "mindeye.config",
     "SimulateConfig": "mindeye.data.simulation",
     "Subject": "mindeye.data.subject",
-    "check_subject": "mindeye.data.subject",
+    "check_subject": "mindeye.data.subject_checks",
     "load_subject": "mindeye.data.subject",
     "open_run": "mindeye.stages",
     "prepare_arrays": "mindeye.data.arrays",

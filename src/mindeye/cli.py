@@ -207,7 +207,7 @@ def _tell(work: Workspace, done: dict[str, bool]) -> None:
 
 
 def _prepare(flags: Namespace) -> None:
-    from mindeye.data.subject import describe
+    from mindeye.data.subject_checks import describe
 
     chosen = flags[flags.source]
     if flags.source == "arrays":
@@ -230,7 +230,8 @@ def _prepare(flags: Namespace) -> None:
 
 
 def _inspect(verb: str, folder: Path) -> None:
-    from mindeye.data.subject import check_subject, describe, load_subject
+    from mindeye.data.subject import load_subject
+    from mindeye.data.subject_checks import check_subject, describe
 
     if verb == "check":
         check_subject(folder)

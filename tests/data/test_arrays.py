@@ -10,7 +10,7 @@ from PIL import Image
 
 import mindeye
 from mindeye.data.arrays import ArraysConfig, prepare_arrays
-from mindeye.data.subject import check_subject
+from mindeye.data.subject_checks import check_subject
 from mindeye.errors import DataError, LeakageError
 
 Write = Callable[..., dict[str, Path]]

@@ -11,7 +11,8 @@ from mindeye.data.ideal import log_likelihood
 from mindeye.data.responses import feature_maps, gabor_filters, low_level_responses
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.simulation import SimulateConfig
-from mindeye.data.subject import Subject, check_subject
+from mindeye.data.subject import Subject
+from mindeye.data.subject_checks import check_subject
 from mindeye.errors import DataError
 
 

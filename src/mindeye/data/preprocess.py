@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from mindeye.errors import DataError
 
 Floats = NDArray[np.float32]
-ZScore = Literal["train", "session", "none"]
+ZScore = Literal["train", "session", "session_all", "none"]
+ELSEWHERE = -1
+"""Group of a scaler that serves every session without statistics of its own."""
 
 
 def check_finite(betas: NDArray[np.floating], *, chunk: int = 1024) -> None:
@@ -46,7 +48,8 @@ class Scaler:
     Parameters
     ----------
     groups
-        (G,) session numbers, or one 0 if all trials share the statistics.
+        (G,) increasing: session numbers, and `ELSEWHERE` first where trials of other sessions are
+        to be scaled too.
     mean, deviation
         (G, V).
     """
@@ -56,11 +59,19 @@ class Scaler:
     deviation: Floats
 
     def apply(self, betas: NDArray[np.floating], sessions: NDArray[np.int64]) -> Floats:
-        """Return z-scored betas (N, V)."""
-        if len(self.groups) == 1:
-            row = np.zeros(len(betas), dtype=np.int64)
-        else:
-            row = np.searchsorted(self.groups, sessions)
+        """Return z-scored betas (N, V).
+
+        Raises
+        ------
+        DataError
+            If a session has no statistics and there are none for `ELSEWHERE`.
+        """
+        place = np.searchsorted(self.groups, sessions)
+        known = self.groups[np.minimum(place, len(self.groups) - 1)] == sessions
+        if not known.all() and self.groups[0] != ELSEWHERE:
+            unknown = sessions[~known][0]
+            raise DataError(f"session {unknown} was not among those the scaler was fitted on")
+        row = np.where(known, place, 0)
         scaled = (betas - self.mean[row]) / self.deviation[row]
         return np.asarray(scaled, dtype=np.float32)
 
@@ -71,8 +82,11 @@ def fit_scaler(
     training: NDArray[np.bool_],
     *,
     zscore: ZScore,
+    first_voxel: int = 0,
 ) -> Scaler | None:
-    """Fit z-scoring on training trials alone, over all of them or within each session.
+    """Fit z-scoring over all training trials or within each session.
+
+    A session without any training trial is scaled by the statistics of all training trials.
 
     Parameters
     ----------
@@ -83,40 +97,48 @@ def fit_scaler(
     training
         (N,), true for trials whose stimulus is in the training split.
     zscore
-        ``train``, ``session`` or ``none``.
+        ``train``, ``session``, ``none``, or ``session_all``: within sessions over all trials, test
+        ones included, as the published data sets are.
+    first_voxel
+        Number of the first voxel, where `betas` are a block of all voxels; for messages only.
 
     Raises
     ------
     DataError
-        If a session has fewer than two training trials, or a voxel does not vary in them.
+        If a group has one training trial alone, or a voxel does not vary in it.
     """
     if zscore == "none":
         return None
-    groups = np.unique(sessions) if zscore == "session" else np.zeros(1, dtype=np.int64)
+    groups = [(ELSEWHERE, training, "the training split")]
+    if zscore != "train":
+        fitted = np.ones_like(training) if zscore == "session_all" else training
+        within = [(int(g), fitted & (sessions == g), f"session {g}") for g in np.unique(sessions)]
+        seen = [group for group in within if group[1].any()]
+        groups = seen if len(seen) == len(within) else groups + seen
     means, deviations = [], []
-    for group in groups:
-        rows = training & (sessions == group) if zscore == "session" else training
-        where = f"session {group}" if zscore == "session" else "the training split"
-        if rows.sum() < 2:
-            raise DataError(
-                f"{where} has {int(rows.sum())} training trials, too few to z-score by; use "
-                "--zscore train, or --zscore none for betas that are already scaled"
-            )
-        values = np.asarray(betas[rows], dtype=np.float64)
-        deviation = values.std(axis=0)
-        if (deviation == 0).any():
-            voxel = int(np.flatnonzero(deviation == 0)[0])
-            raise DataError(
-                f"voxel {voxel} is constant over the training trials of {where} "
-                f"({int((deviation == 0).sum())} such voxels); use --drop-constant-voxels"
-            )
-        means.append(values.mean(axis=0))
+    for _, rows, where in groups:
+        mean, deviation = _moments(betas[rows], where, first_voxel)
+        means.append(mean)
         deviations.append(deviation)
-    return Scaler(
-        groups.astype(np.int64),
-        np.stack(means).astype(np.float32),
-        np.stack(deviations).astype(np.float32),
-    )
+    numbers = np.array([number for number, _, _ in groups], dtype=np.int64)
+    return Scaler(numbers, np.stack(means), np.stack(deviations))
+
+
+def _moments(betas: NDArray[np.floating], where: str, first_voxel: int) -> tuple[Floats, Floats]:
+    if len(betas) < 2:
+        raise DataError(
+            f"{where} has {len(betas)} training trials, too few to z-score by; use "
+            "--zscore train, or --zscore none for betas that are already scaled"
+        )
+    values = np.asarray(betas, dtype=np.float64)
+    deviation = values.std(axis=0)
+    if (deviation == 0).any():
+        voxel = first_voxel + int(np.flatnonzero(deviation == 0)[0])
+        raise DataError(
+            f"voxel {voxel} is constant over the training trials of {where} "
+            f"({int((deviation == 0).sum())} such voxels); use --bad-voxels drop"
+        )
+    return values.mean(axis=0).astype(np.float32), deviation.astype(np.float32)
 
 
 def noise_ceiling(

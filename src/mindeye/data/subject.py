@@ -7,12 +7,14 @@
         stimuli.npy     (S, H, W, 3) uint8, memory-mapped
         stimuli.csv     stimulus_id, split and, where known, caption; one row a picture
         voxels.csv      one row a voxel: noise_ceiling, x, y, z, roi ... (optional columns)
+        scaler/         groups, mean, deviation of the z-scoring, for trials measured later
         truth/          only for simulated subjects: what is needed for an ideal observer
         subject.json    source, space, units, licence, versions, SHA-256 of every file above
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +25,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.data.preprocess import check_finite, constant_voxels
-from mindeye.data.splits import SPLITS, check_disjoint
-from mindeye.data.trials import COLUMNS, read_trials, trials_by_stimulus
+from mindeye.data.splits import SPLITS
+from mindeye.data.trials import read_trials, trials_by_stimulus
 from mindeye.errors import DataError
 from mindeye.progress import track
 from mindeye.runs import (
@@ -173,7 +174,7 @@ def write_subject(
     info: Mapping[str, Any],
     truth: Mapping[str, NDArray[Any]] | None = None,
 ) -> Subject:
-    """Write a prepared subject; `subject.json` comes last, so a torn one is never taken for whole.
+    """Write a prepared subject that is in memory; it appears whole or not at all.
 
     Parameters
     ----------
@@ -189,99 +190,75 @@ def write_subject(
     Raises
     ------
     DataError
-        If parts do not fit together (see `validate`).
+        If the folder holds something else.
     """
-    if (folder / "subject.json").exists():
-        (folder / "subject.json").unlink()
-    elif folder.exists() and any(folder.iterdir()) and not (folder / "betas.npy").exists():
-        raise DataError(f"{folder} is not empty and not a prepared subject; give another --out")
-    write_array(folder / "betas.npy", np.ascontiguousarray(betas, dtype=np.float32))
-    write_array(folder / "stimuli.npy", np.ascontiguousarray(pictures, dtype=np.uint8))
-    for name, table in (("trials", trials), ("stimuli", stimuli), ("voxels", voxels)):
-        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    draft = draft_of(folder)
+    shutil.rmtree(draft, ignore_errors=True)
+    write_array(draft / "betas.npy", np.ascontiguousarray(betas, dtype=np.float32))
+    write_array(draft / "stimuli.npy", np.ascontiguousarray(pictures, dtype=np.uint8))
     for name, array in (truth or {}).items():
-        write_array(folder / "truth" / f"{name}.npy", array)
-    names = ["betas.npy", "stimuli.npy", "trials.csv", "stimuli.csv", "voxels.csv"]
-    names += [f"truth/{name}.npy" for name in truth or {}]
-    sums = {name: sha256(folder / name) for name in names}
-    # The fingerprint speaks of content alone, not of when or where it was made.
-    fingerprint = "".join(sums[n][:8] for n in names)
-    content = {"format": FORMAT, **info, **provenance(), "fingerprint": fingerprint, "sha256": sums}
-    write_json(folder / "subject.json", content)
-    return load_subject(folder)
+        write_array(draft / "truth" / f"{name}.npy", array)
+    return seal_subject(
+        draft,
+        folder,
+        trials=trials,
+        stimuli=stimuli,
+        voxels=voxels,
+        info=info,
+        more=[f"truth/{name}.npy" for name in truth or {}],
+    )
 
 
-def validate(subject: Subject) -> list[str]:
-    """Return every inconsistency of a subject's content in words; empty if there is none."""
-    problems = []
-    missing = [c for c in COLUMNS if c not in subject.trials.columns]
-    if missing:
-        problems.append(f"trials.csv lacks the columns {missing}")
-    unknown = sorted(set(subject.trials["stimulus_id"]) - set(subject.stimuli["stimulus_id"]))
-    if unknown:
-        problems.append(f"stimulus {unknown[0]!r} has trials but no picture ({len(unknown)} such)")
-    if len(subject.pictures) != len(subject.stimuli):
-        problems.append(f"{len(subject.pictures)} pictures for {len(subject.stimuli)} stimuli")
-    doubled = subject.stimuli["stimulus_id"].duplicated()
-    if doubled.any():
-        problems.append(
-            f"stimulus {subject.stimuli['stimulus_id'][doubled].iloc[0]!r} occurs twice"
-        )
-    try:
-        check_disjoint(subject.splits)
-        check_finite(subject.betas)
-    except DataError as error:
-        problems.append(str(error))
-    constant = constant_voxels(subject.betas)
-    if len(constant):
-        problems.append(f"voxel {constant[0]} never changes ({len(constant)} such voxels)")
-    for name in SPLITS:
-        unseen = [s for s in subject.splits[name] if s not in subject.rows_by_stimulus]
-        if unseen:
-            problems.append(f"stimulus {unseen[0]!r} of {name} has no trial ({len(unseen)} such)")
-    return problems
-
-
-def check_subject(folder: str | Path) -> Subject:
-    """Verify a prepared subject: checksums of every file, then its content.
+def draft_of(folder: Path) -> Path:
+    """Return the folder beside `folder` in which a subject is put together.
 
     Raises
     ------
     DataError
-        Naming the first file that changed or the first inconsistency.
+        If `folder` holds something that is not a prepared subject.
     """
-    subject = load_subject(folder)
-    for name, expected in track(subject.info["sha256"].items(), "check"):
-        path = (subject.path / name).resolve()
-        if not path.is_relative_to(subject.path.resolve()):
-            raise DataError(f"subject.json names a file outside the subject: {name!r}")
-        if not path.is_file():
-            raise DataError(f"{path} is missing; prepare the subject again")
-        if sha256(path) != expected:
-            raise DataError(f"{path} has changed since it was prepared; prepare the subject again")
-    problems = validate(subject)
-    if problems:
-        raise DataError(f"{subject.path}: {problems[0]}")
-    return subject
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; give another --out")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "subject.json").exists():
+        raise DataError(f"{folder} is not empty and not a prepared subject; give another --out")
+    return folder.with_name(f"{folder.name}.preparing")
 
 
-def describe(subject: Subject) -> dict[str, Any]:
-    """Return the facts of a subject that `mindeye info` and the report show."""
-    info = subject.info
-    ceilings = subject.voxels.get("noise_ceiling")
-    return {
-        "subject": info.get("subject", subject.path.name),
-        "source": info.get("source", "unknown"),
-        "simulated": bool(info.get("simulated", False)),
-        "licence": info.get("licence", "not stated"),
-        "space": info.get("space", "not stated"),
-        "units": info.get("units", "not stated"),
-        "trials": int(subject.betas.shape[0]),
-        "voxels": int(subject.betas.shape[1]),
-        "sessions": int(subject.trials["session"].nunique()),
-        "stimuli": len(subject.stimuli),
-        "picture size": "{} x {}".format(*subject.pictures.shape[1:3]),
-        **{f"{name} stimuli": len(ids) for name, ids in subject.splits.items()},
-        "repeats": int(subject.trials["repeat"].max()) + 1,
-        "mean noise ceiling": None if ceilings is None else round(float(ceilings.mean()), 4),
-    }
+def seal_subject(
+    draft: Path,
+    folder: Path,
+    *,
+    trials: pd.DataFrame,
+    stimuli: pd.DataFrame,
+    voxels: pd.DataFrame,
+    info: Mapping[str, Any],
+    more: Sequence[str] = (),
+) -> Subject:
+    """Complete a draft that holds the arrays, and put it in the place of `folder`.
+
+    Parameters
+    ----------
+    draft
+        Holds `betas.npy`, `stimuli.npy` and the files named in `more`.
+    folder
+        Where to; an earlier subject is replaced.
+    trials, stimuli, voxels, info
+        As in `write_subject`.
+    more
+        Further files of the draft that belong to the subject, like "truth/responses.npy".
+    """
+    for name, table in (("trials", trials), ("stimuli", stimuli), ("voxels", voxels)):
+        write_text(draft / f"{name}.csv", table.to_csv(index=False))
+    names = ["betas.npy", "stimuli.npy", "trials.csv", "stimuli.csv", "voxels.csv", *more]
+    sums = {name: sha256(draft / name) for name in track(names, "checksums")}
+    # The fingerprint speaks of content alone, not of when or where it was made.
+    fingerprint = "".join(sums[n][:8] for n in names)
+    content = {"format": FORMAT, **info, **provenance(), "fingerprint": fingerprint, "sha256": sums}
+    write_json(draft / "subject.json", content)
+    former = folder.with_name(f"{folder.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.replace(former)
+    draft.replace(folder)
+    shutil.rmtree(former, ignore_errors=True)
+    return load_subject(folder)

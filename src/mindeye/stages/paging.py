@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mindeye.data.subject import describe
+from mindeye.data.subject_checks import describe
 from mindeye.evaluation.suite import read_rows
 from mindeye.fingerprints import config_dict
 from mindeye.report.build import build_report

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mindeye.config import RunConfig
-from mindeye.data.subject import Subject, load_subject, validate
+from mindeye.data.subject import Subject, load_subject
+from mindeye.data.subject_checks import validate
 from mindeye.errors import ConfigError, DataError
 from mindeye.fingerprints import config_dict, differing_fields
 from mindeye.models.pipelines import Sizes

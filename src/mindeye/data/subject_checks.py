@@ -1,0 +1,90 @@
+"""Whether a prepared subject is sound, and what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mindeye.data.preprocess import check_finite, constant_voxels
+from mindeye.data.splits import SPLITS, check_disjoint
+from mindeye.data.subject import Subject, load_subject
+from mindeye.data.trials import COLUMNS
+from mindeye.errors import DataError
+from mindeye.progress import track
+from mindeye.runs import sha256
+
+
+def validate(subject: Subject) -> list[str]:
+    """Return every inconsistency of a subject's content in words; empty if there is none."""
+    problems = []
+    missing = [c for c in COLUMNS if c not in subject.trials.columns]
+    if missing:
+        problems.append(f"trials.csv lacks the columns {missing}")
+    unknown = sorted(set(subject.trials["stimulus_id"]) - set(subject.stimuli["stimulus_id"]))
+    if unknown:
+        problems.append(f"stimulus {unknown[0]!r} has trials but no picture ({len(unknown)} such)")
+    if len(subject.pictures) != len(subject.stimuli):
+        problems.append(f"{len(subject.pictures)} pictures for {len(subject.stimuli)} stimuli")
+    doubled = subject.stimuli["stimulus_id"].duplicated()
+    if doubled.any():
+        problems.append(
+            f"stimulus {subject.stimuli['stimulus_id'][doubled].iloc[0]!r} occurs twice"
+        )
+    try:
+        check_disjoint(subject.splits)
+        check_finite(subject.betas)
+    except DataError as error:
+        problems.append(str(error))
+    constant = constant_voxels(subject.betas)
+    if len(constant):
+        problems.append(f"voxel {constant[0]} never changes ({len(constant)} such voxels)")
+    for name in SPLITS:
+        unseen = [s for s in subject.splits[name] if s not in subject.rows_by_stimulus]
+        if unseen:
+            problems.append(f"stimulus {unseen[0]!r} of {name} has no trial ({len(unseen)} such)")
+    return problems
+
+
+def check_subject(folder: str | Path) -> Subject:
+    """Verify a prepared subject: checksums of every file, then its content.
+
+    Raises
+    ------
+    DataError
+        Naming the first file that changed or the first inconsistency.
+    """
+    subject = load_subject(folder)
+    for name, expected in track(subject.info["sha256"].items(), "check"):
+        path = (subject.path / name).resolve()
+        if not path.is_relative_to(subject.path.resolve()):
+            raise DataError(f"subject.json names a file outside the subject: {name!r}")
+        if not path.is_file():
+            raise DataError(f"{path} is missing; prepare the subject again")
+        if sha256(path) != expected:
+            raise DataError(f"{path} has changed since it was prepared; prepare the subject again")
+    problems = validate(subject)
+    if problems:
+        raise DataError(f"{subject.path}: {problems[0]}")
+    return subject
+
+
+def describe(subject: Subject) -> dict[str, Any]:
+    """Return the facts of a subject that `mindeye info` and the report show."""
+    info = subject.info
+    ceilings = subject.voxels.get("noise_ceiling")
+    return {
+        "subject": info.get("subject", subject.path.name),
+        "source": info.get("source", "unknown"),
+        "simulated": bool(info.get("simulated", False)),
+        "licence": info.get("licence", "not stated"),
+        "space": info.get("space", "not stated"),
+        "units": info.get("units", "not stated"),
+        "trials": int(subject.betas.shape[0]),
+        "voxels": int(subject.betas.shape[1]),
+        "sessions": int(subject.trials["session"].nunique()),
+        "stimuli": len(subject.stimuli),
+        "picture size": "{} x {}".format(*subject.pictures.shape[1:3]),
+        **{f"{name} stimuli": len(ids) for name, ids in subject.splits.items()},
+        "repeats": int(subject.trials["repeat"].max()) + 1,
+        "mean noise ceiling": None if ceilings is None else round(float(ceilings.mean()), 4),
+    }
