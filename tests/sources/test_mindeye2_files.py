@@ -125,7 +125,7 @@ def set_member(value: object, trial: int = 77) -> Edit:
         if number == trial:
             members["behav.npy"] = value
             if value is None:
-                del members["behav.npy"]
+                members["past_behav.npy"] = members.pop("behav.npy") or np.zeros((15, 17))
 
     return edit
 
