@@ -236,7 +236,10 @@ def test_designinfo_convicts_events_of_another_order(
     design = {"stimorder": [ord(s) for s in ORDER], "numtrialrun": [2, 3, 4], "params": {"n": 1}}
     np.save(tmp_path / "DESIGNINFO.npy", design)
     assert read_glmsingle(config).info["trial_order"] == "checked against DESIGNINFO"
-    np.save(tmp_path / "DESIGNINFO.npy", {**design, "stimorder": [ord(s) for s in ORDER[-1:] + ORDER[:-1]]})
+    np.save(
+        tmp_path / "DESIGNINFO.npy",
+        {**design, "stimorder": [ord(s) for s in ORDER[-1:] + ORDER[:-1]]},
+    )
     with pytest.raises(DataError, match="other conditions"):
         read_glmsingle(config)
     np.save(tmp_path / "DESIGNINFO.npy", {**design, "numtrialrun": [3, 2, 4]})

@@ -214,7 +214,7 @@ def _told_apart(sessions: NDArray[np.int64], kinds: NDArray[np.float64]) -> NDAr
 
 
 def _whole(numbers: NDArray[np.float64], key: str, path: Path) -> NDArray[np.int64]:
-    bad = np.flatnonzero(~np.isfinite(numbers) | (numbers != np.round(numbers)))
+    bad = np.flatnonzero(~((numbers == np.round(numbers)) & (np.abs(numbers) < 2**53)))
     if bad.size:
         raise DataError(f"column {key} of {path} holds {numbers[bad[0]]}, not a whole number")
     return numbers.astype(np.int64)

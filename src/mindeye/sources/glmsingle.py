@@ -265,22 +265,27 @@ def _check_design(part: _Part, trials: pd.DataFrame) -> str:
         return "not checked, no DESIGNINFO beside the betas"
     file = GlmsingleFile(path)
     try:
-        order, runs = file.field("stimorder"), file.field("numtrialrun")
+        order, runs = (_numbers(file.field(name)) for name in ("stimorder", "numtrialrun"))
     except DataError as error:
         return f"not checked, {error}"
     mine = trials.iloc[part.first : part.first + part.count]
     counts = mine.groupby(["session", "run"], sort=True).size().to_numpy()
-    if runs is not None:
-        theirs = np.ravel(runs)[np.ravel(runs) > 0]
+    if runs.size:
+        theirs = runs[runs > 0]
         if not np.array_equal(theirs, counts):
             raise DataError(
                 f"{path} has {theirs.astype(int).tolist()} trials in its runs, the events have "
                 f"{counts.tolist()}; check task, sessions and the ids to ignore"
             )
-    if order is None or order.size != len(mine):
+    if order.size != len(mine):
         return "not checked, DESIGNINFO does not list the conditions of all trials"
-    _check_repeats(np.ravel(order), mine["stimulus_id"], path)
+    _check_repeats(order, mine["stimulus_id"], path)
     return "checked against DESIGNINFO"
+
+
+def _numbers(values: NDArray[Any] | None) -> NDArray[Any]:
+    """Flatten a list of numbers, empty if it is none."""
+    return np.empty(0) if values is None or values.dtype.kind not in "fiu" else np.ravel(values)
 
 
 def _check_repeats(conditions: NDArray[Any], stimuli: pd.Series, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -87,10 +87,3 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
             return np.asarray(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not a readable image: {error}") from error
-
-
-def picture_files(folder: Path, ids: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the pictures (H, W, 3) of stimuli in their own size, in the order of `ids`."""
-    files = find_pictures(folder, ids)
-    for stimulus_id in ids:
-        yield read_picture(files[stimulus_id])
