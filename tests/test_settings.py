@@ -8,11 +8,12 @@ from typing import get_type_hints
 import pytest
 
 from mindeye import config as config_module
+from mindeye.cli_data import SOURCES, config_of
 from mindeye.config import RunConfig
-from mindeye.data.arrays import ArraysConfig
 from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import ConfigError
 from mindeye.fingerprints import config_dict, config_hash
+from mindeye.preparation.config import PrepareConfig
 from mindeye.settings import (
     dotted_fields,
     field_docs,
@@ -26,8 +27,9 @@ from mindeye.settings import (
 
 def test_every_field_of_every_config_has_a_doc_line() -> None:
     classes = [c for c in vars(config_module).values() if is_dataclass(c)]
-    classes += [ArraysConfig, SimulateConfig]
-    assert len(classes) >= 9
+    readers = [config_of(source) for source in SOURCES.values()]
+    classes += [PrepareConfig, SimulateConfig, *readers]
+    assert len(classes) >= 9 + len(SOURCES) >= 9 + 8
     for cls in classes:
         docs = field_docs(cls)
         for field in fields(cls):

@@ -9,14 +9,19 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `mindeye --help` does not wait for torch.
 _PUBLIC = {
-    "ArraysConfig": "mindeye.data.arrays",
+    "ArraysConfig": "mindeye.sources.arrays",
+    "NsdConfig": "mindeye.sources.nsd",
+    "PrepareConfig": "mindeye.preparation.config",
+    "Recording": "mindeye.sources.recording",
     "RunConfig": "mindeye.config",
     "SimulateConfig": "mindeye.data.simulation",
     "Subject": "mindeye.data.subject",
     "check_subject": "mindeye.data.subject_checks",
     "load_subject": "mindeye.data.subject",
     "open_run": "mindeye.stages",
-    "prepare_arrays": "mindeye.data.arrays",
+    "prepare": "mindeye.preparation.prepare",
+    "read_arrays": "mindeye.sources.arrays",
+    "read_nsd": "mindeye.sources.nsd",
     "run_all": "mindeye.stages",
     "run_config": "mindeye.settings",
     "simulate_subject": "mindeye.data.simulate",

@@ -12,14 +12,12 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mindeye import __version__
 from mindeye.ablations import plan_names, read_plan
+from mindeye.cli_data import add_export, add_fetch, add_prepare, export, facts_text, fetch, prepare
 from mindeye.cli_tools import add_bench, add_plan, bench, plan
 from mindeye.config import RunConfig
-from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import MindEyeError, UsageError
 from mindeye.settings import (
-    add_fields,
     dotted_fields,
-    from_flags,
     preset_content,
     preset_names,
     run_config,
@@ -54,7 +52,7 @@ def _field_list() -> str:
     return "\n".join(lines)
 
 
-def _parser() -> ArgumentParser:
+def _parser(words: Sequence[str]) -> ArgumentParser:
     import argparse
 
     class Raw(argparse.RawDescriptionHelpFormatter):
@@ -99,34 +97,10 @@ def _parser() -> ArgumentParser:
     )  # fmt: skip
     verbs.add_subcommand("run", run, help="do all stages on a prepared subject")
 
-    prepare = new("Bring data into the form of a prepared subject.")
-    verbs.add_subcommand("prepare", prepare, help="bring data into the form of a subject")
-    sources = prepare.add_subcommands(dest="source", metavar="SOURCE")
-    arrays = new("Prepare anyone's arrays: betas, pictures and a trial table.")
-    arrays.add_argument("--betas", type=Path, required=True, help=".npy of shape (trials, voxels)")
-    arrays.add_argument(
-        "--stimuli", type=Path, required=True,
-        help="folder of images named by stimulus_id, or .npy uint8 (stimuli, height, width[, 3])",
-    )  # fmt: skip
-    arrays.add_argument(
-        "--trials", type=Path, required=True,
-        help="CSV with stimulus_id per row of the betas; optional session, run, repeat, split",
-    )  # fmt: skip
-    arrays.add_argument("--out", type=Path, required=True, help="folder to write")
-    arrays.add_argument(
-        "--voxels", type=Path | None, default=None,
-        help="CSV, one row a voxel of the betas: x, y, z, roi, noise_ceiling, whatever is known",
-    )  # fmt: skip
-    from mindeye.data.arrays import ArraysConfig
-
-    add_fields(arrays, ArraysConfig)
-    sources.add_subcommand("arrays", arrays, help="betas.npy, images, trials.csv")
-    simulate = new("Simulate a subject that looks at procedural scenes, with known truth.")
-    simulate.add_argument("--seed", type=int, default=0, help="same seed, same files")
-    simulate.add_argument("--out", type=Path, required=True, help="folder to write")
-    add_fields(simulate, SimulateConfig)
-    sources.add_subcommand("simulate", simulate, help="a subject with known truth")
-
+    verb = next((w for w in words if not w.startswith("-")), "")
+    add_prepare(verbs, new, chosen=verb == "prepare")
+    add_fetch(verbs, new, chosen=verb == "fetch")
+    add_export(verbs, new, chosen=verb == "export-shards")
     for verb, text in (
         ("info", "tell what is in a prepared subject"),
         ("check", "verify a prepared subject: checksums, splits, values"),
@@ -206,51 +180,25 @@ def _tell(work: Workspace, done: dict[str, bool]) -> None:
     print(f"{folder / 'report.html' if last == 'report' else folder / last} is ready")
 
 
-def _prepare(flags: Namespace) -> None:
-    from mindeye.data.subject_checks import describe
-
-    chosen = flags[flags.source]
-    if flags.source == "arrays":
-        from mindeye.data.arrays import ArraysConfig, prepare_arrays
-
-        config = from_flags(ArraysConfig, chosen)
-        subject = prepare_arrays(
-            chosen.betas,
-            chosen.stimuli,
-            chosen.trials,
-            chosen.out,
-            config,
-            voxels_path=chosen.voxels,
-        )
-    else:
-        from mindeye.data.simulate import simulate_subject
-
-        subject = simulate_subject(from_flags(SimulateConfig, chosen), chosen.seed, chosen.out)
-    _print_facts(describe(subject))
-
-
 def _inspect(verb: str, folder: Path) -> None:
     from mindeye.data.subject import load_subject
     from mindeye.data.subject_checks import check_subject, describe
 
     if verb == "check":
-        check_subject(folder)
+        from mindeye.preparation.guards import recheck
+
+        for line in recheck(check_subject(folder)):
+            print(line)
         print(f"{folder} is sound")
     else:
-        _print_facts(describe(load_subject(folder)))
+        print(facts_text(describe(load_subject(folder))))
 
 
 def _import_checkpoint(file: Path, out: Path) -> None:
     from mindeye.models.imported import import_checkpoint
 
     description = import_checkpoint(file, out)
-    _print_facts({**description, "folder": out})
-
-
-def _print_facts(facts: dict[str, Any]) -> None:
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        print(f"{name:<{width}}  {value}")
+    print(facts_text({**description, "folder": out}))
 
 
 def _stage(verb: str, folder: Path) -> None:
@@ -275,7 +223,11 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
     elif flags.verb == "bench":
         print(bench(chosen, overrides))
     elif flags.verb == "prepare":
-        _prepare(chosen)
+        print(prepare(chosen))
+    elif flags.verb == "fetch":
+        print(fetch(chosen))
+    elif flags.verb == "export-shards":
+        print(export(chosen))
     elif flags.verb in ("info", "check"):
         _inspect(flags.verb, chosen.folder)
     elif flags.verb == "import-checkpoint":
@@ -309,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         plain, overrides = _split_words(words)
-        flags = _parser().parse_args(plain)
+        flags = _parser(plain).parse_args(plain)
         _dispatch(flags, overrides)
     except MindEyeError as error:
         print(f"mindeye: {error}", file=sys.stderr)

@@ -45,11 +45,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with naming_full_disk(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Turn the error of a write that found no space into one that says so.
+
+    Raises
+    ------
+    MindEyeError
+        If the disk is full; names the file.
+    """
+    try:
+        yield
     except Exception as error:
         if _is_full_disk(error, path.parent):
             raise MindEyeError(
@@ -57,8 +73,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 "command again, finished stages are kept"
             ) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_full_disk(error: Exception, folder: Path) -> bool:

@@ -207,6 +207,8 @@ def add_fields(parser: ArgumentParser, cls: type) -> None:
         flag = f"--{field.name.replace('_', '-')}"
         if hints[field.name] is bool:
             parser.add_argument(flag, action="store_true", help=docs[field.name])
+        elif field.default is dataclasses.MISSING:
+            parser.add_argument(flag, type=hints[field.name], required=True, help=docs[field.name])
         else:
             parser.add_argument(
                 flag, type=hints[field.name], default=field.default, help=docs[field.name]

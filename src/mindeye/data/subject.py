@@ -233,6 +233,7 @@ def seal_subject(
     voxels: pd.DataFrame,
     info: Mapping[str, Any],
     more: Sequence[str] = (),
+    scratch: Sequence[str] = (),
 ) -> Subject:
     """Complete a draft that holds the arrays, and put it in the place of `folder`.
 
@@ -246,6 +247,9 @@ def seal_subject(
         As in `write_subject`.
     more
         Further files of the draft that belong to the subject, like "truth/responses.npy".
+    scratch
+        Files and folders of the draft that do not; deleted last, so that a preparation killed
+        before that still goes on.
     """
     for name, table in (("trials", trials), ("stimuli", stimuli), ("voxels", voxels)):
         write_text(draft / f"{name}.csv", table.to_csv(index=False))
@@ -255,6 +259,8 @@ def seal_subject(
     fingerprint = "".join(sums[n][:8] for n in names)
     content = {"format": FORMAT, **info, **provenance(), "fingerprint": fingerprint, "sha256": sums}
     write_json(draft / "subject.json", content)
+    for name in scratch:
+        shutil.rmtree(draft / name) if (draft / name).is_dir() else (draft / name).unlink()
     former = folder.with_name(f"{folder.name}.former")
     shutil.rmtree(former, ignore_errors=True)
     if folder.exists():

@@ -13,6 +13,9 @@ from mindeye.errors import DataError
 from mindeye.progress import track
 from mindeye.runs import sha256
 
+GUARDS = ("leaks", "scaling", "voxels", "noise ceiling", "alignment")
+"""Parts of a preparation's record that end in a verdict."""
+
 
 def validate(subject: Subject) -> list[str]:
     """Return every inconsistency of a subject's content in words; empty if there is none."""
@@ -87,4 +90,13 @@ def describe(subject: Subject) -> dict[str, Any]:
         **{f"{name} stimuli": len(ids) for name, ids in subject.splits.items()},
         "repeats": int(subject.trials["repeat"].max()) + 1,
         "mean noise ceiling": None if ceilings is None else round(float(ceilings.mean()), 4),
+        **_preparation_facts(info.get("preparation", {})),
     }
+
+
+def _preparation_facts(preparation: dict[str, Any]) -> dict[str, str]:
+    """Return what splits and guards said when the subject was prepared."""
+    chosen = preparation.get("chosen", {})
+    guards = {name: preparation[name] for name in GUARDS if name in preparation}
+    lines = {name: g["verdict"] if isinstance(g, dict) else str(g) for name, g in guards.items()}
+    return {**{name: str(chosen[name]) for name in chosen}, **lines}

@@ -9,16 +9,23 @@ import pytest
 from PIL import Image
 
 import mindeye
-from mindeye.data.arrays import ArraysConfig, prepare_arrays
+from mindeye.data.subject import Subject
 from mindeye.data.subject_checks import check_subject
 from mindeye.errors import DataError, LeakageError
+from mindeye.preparation.config import PrepareConfig
+from mindeye.preparation.prepare import prepare as prepare_recording
+from mindeye.sources.arrays import ArraysConfig, read_arrays
 
 Write = Callable[..., dict[str, Path]]
 
 
-def prepare(paths: dict[str, Path], out: Path, **fields: object):
-    config = ArraysConfig(**fields)
-    return prepare_arrays(paths["betas"], paths["stimuli"], paths["trials"], out, config)
+def prepare(
+    paths: dict[str, Path], out: Path, *, voxels: Path | None = None, **fields: object
+) -> Subject:
+    """Prepare arrays whose betas are noise, which the alignment self-test would refuse."""
+    recording = read_arrays(ArraysConfig(**paths, voxels=voxels))
+    config = PrepareConfig(**{"no_alignment_test": True, **fields})
+    return prepare_recording(recording, out, config)
 
 
 def test_arrays_come_back_as_they_went_in(arrays: Write, tmp_path: Path) -> None:
@@ -127,11 +134,11 @@ def fault(name: str, arrays: Write, tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nan", "nan at trial 31, voxel 5"),
-        ("infinite", "inf at trial 2, voxel 11"),
+        ("nan", "voxel 5 holds NaN or infinite betas in session 0"),
+        ("infinite", "voxel 11 holds NaN or infinite betas"),
         ("length", "has 40 trials but"),
         ("no image", "no image for stimulus '99'"),
-        ("constant", "voxel 4 of"),
+        ("constant", "voxel 4 never changes in session 0"),
         ("repeat", "which an earlier trial already has"),
         ("empty id", "row 6 of the trial table has no stimulus_id"),
         ("unknown split", "'training'"),
@@ -157,7 +164,7 @@ def test_a_stimulus_in_two_splits_is_a_leak(arrays: Write, tmp_path: Path) -> No
 
 def test_constant_voxels_can_be_left_out(arrays: Write, tmp_path: Path) -> None:
     paths = fault("constant", arrays, tmp_path)
-    subject = prepare(paths, tmp_path / "subject", drop_constant_voxels=True)
+    subject = prepare(paths, tmp_path / "subject", bad_voxels="drop")
     assert subject.voxels["voxel"].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
 
 
@@ -165,13 +172,12 @@ def test_voxel_coordinates_travel_with_their_voxel(arrays: Write, tmp_path: Path
     paths = fault("constant", arrays, tmp_path)
     table = pd.DataFrame({"x": range(100, 112), "roi": list("abcdefghijkl")})
     table.to_csv(tmp_path / "voxels.csv", index=False)
-    config = ArraysConfig(drop_constant_voxels=True)
-    files = (paths["betas"], paths["stimuli"], paths["trials"])
-    subject = prepare_arrays(*files, tmp_path / "s", config, voxels_path=tmp_path / "voxels.csv")
+    listed = tmp_path / "voxels.csv"
+    subject = prepare(paths, tmp_path / "s", voxels=listed, bad_voxels="drop")
     assert subject.voxels["x"].tolist() == [100, 101, 102, 103, *range(105, 112)]
-    table.iloc[:5].to_csv(tmp_path / "voxels.csv", index=False)
+    table.iloc[:5].to_csv(listed, index=False)
     with pytest.raises(DataError, match="5 rows for 12 voxels"):
-        prepare_arrays(*files, tmp_path / "t", config, voxels_path=tmp_path / "voxels.csv")
+        prepare(paths, tmp_path / "t", voxels=listed)
 
 
 def test_check_finds_one_changed_byte(arrays: Write, tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""The command line's verbs that get data and bring it into the form of a prepared subject."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mindeye.data.simulation import SimulateConfig
+from mindeye.preparation.config import PrepareConfig
+from mindeye.settings import add_fields, from_flags
+
+NewParser = Callable[..., ArgumentParser]
+
+
+class Source(NamedTuple):
+    """A kind of source: its help, and where its reader and the reader's config are."""
+
+    help: str
+    module: str
+    config: str
+    reader: str
+
+
+SOURCES = {
+    "arrays": Source(
+        "anyone's arrays: betas.npy, images, trials.csv",
+        "mindeye.sources.arrays", "ArraysConfig", "read_arrays",
+    ),
+    "nsd": Source(
+        "the Natural Scenes Dataset as downloaded (betas, ROIs, design, stimuli)",
+        "mindeye.sources.nsd", "NsdConfig", "read_nsd",
+    ),
+    "nsd-synthetic": Source(
+        "NSD-synthetic: the 284 test pictures outside natural scenes",
+        "mindeye.sources.nsd_synthetic", "SyntheticConfig", "read_synthetic",
+    ),
+    "nsd-imagery": Source(
+        "NSD-imagery: pictures seen, and imagined",
+        "mindeye.sources.nsd_imagery", "ImageryConfig", "read_imagery",
+    ),
+    "shards": Source(
+        "the shards that MindEye 1 was trained on (webdataset_avg_split)",
+        "mindeye.sources.shards", "ShardsConfig", "read_shards",
+    ),
+    "mindeye2": Source(
+        "MindEye 2's betas (hdf5) and behaviour shards",
+        "mindeye.sources.mindeye2", "MindEye2Config", "read_mindeye2",
+    ),
+    "glmsingle": Source(
+        "a BIDS data set with GLMsingle's outputs (.npy, .mat, .hdf5)",
+        "mindeye.sources.glmsingle", "GlmsingleConfig", "read_glmsingle",
+    ),
+    "bdata": Source(
+        "bdata HDF5 files of the Kamitani lab",
+        "mindeye.sources.bdata", "BdataConfig", "read_bdata",
+    ),
+}  # fmt: skip
+"""Every source that `mindeye prepare` reads, by name; a new one is a line here and a reader."""
+
+
+def add_prepare(verbs: Any, new: NewParser, *, chosen: bool) -> None:
+    """Add the verb ``prepare``; its sources only where it was chosen, for they import readers."""
+    prepare = new(
+        "Bring data into the form of a prepared subject: splits by stimulus, scaling fitted on "
+        "training trials, guards against leaks and shuffled pairings. A second call goes on where "
+        "the first one stopped. docs/data.md has the files and terms of every source."
+    )
+    verbs.add_subcommand("prepare", prepare, help="bring data into the form of a subject")
+    sources = prepare.add_subcommands(dest="source", metavar="SOURCE")
+    for name, source in SOURCES.items():
+        sub = new(f"Prepare {source.help}.")
+        if chosen:
+            sub.add_argument("--out", type=Path, required=True, help="folder to write")
+            add_fields(sub, config_of(source))
+            add_fields(sub, PrepareConfig)
+        sources.add_subcommand(name, sub, help=source.help)
+    simulate = new("Simulate a subject that looks at procedural scenes, with known truth.")
+    simulate.add_argument("--seed", type=int, default=0, help="same seed, same files")
+    simulate.add_argument("--out", type=Path, required=True, help="folder to write")
+    add_fields(simulate, SimulateConfig)
+    sources.add_subcommand("simulate", simulate, help="a subject with known truth")
+    if chosen:
+        _add_miniature(sources, new)
+
+
+def _add_miniature(sources: Any, new: NewParser) -> None:
+    from mindeye.sources.nsd_miniature import MiniatureConfig
+
+    small = new(
+        "Write a miniature of the Natural Scenes Dataset, made of simulated subjects: the same "
+        "folders, files, types and axes, small enough to try `prepare nsd` on."
+    )
+    small.add_argument("--out", type=Path, required=True, help="folder to write")
+    small.add_argument("--seed", type=int, default=0, help="same seed, same files")
+    add_fields(small, MiniatureConfig)
+    sources.add_subcommand("nsd-miniature", small, help="a small made-up NSD to try things on")
+
+
+def config_of(source: Source) -> type:
+    """Return the config dataclass of a source's reader."""
+    found: type = getattr(importlib.import_module(source.module), source.config)
+    return found
+
+
+def prepare(flags: Namespace) -> str:
+    """Return the text that ``prepare`` prints."""
+    from mindeye.data.subject_checks import describe
+
+    chosen = flags[flags.source]
+    if flags.source == "nsd-miniature":
+        from mindeye.sources.nsd_miniature import MiniatureConfig, write_miniature
+
+        write_miniature(chosen.out, from_flags(MiniatureConfig, chosen), chosen.seed)
+        return f"{chosen.out} is ready: mindeye prepare nsd --root {chosen.out} --out DIR"
+    if flags.source == "simulate":
+        from mindeye.data.simulate import simulate_subject
+
+        subject = simulate_subject(from_flags(SimulateConfig, chosen), chosen.seed, chosen.out)
+    else:
+        from mindeye.preparation.prepare import prepare as prepare_recording
+
+        source = SOURCES[flags.source]
+        read = getattr(importlib.import_module(source.module), source.reader)
+        recording = read(from_flags(config_of(source), chosen))
+        subject = prepare_recording(recording, chosen.out, from_flags(PrepareConfig, chosen))
+    return facts_text(describe(subject))
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """Return names and values, one a line, values in one column."""
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+
+
+def add_fetch(verbs: Any, new: NewParser, *, chosen: bool) -> None:
+    """Add the verb ``fetch``."""
+    fetch = new("Download public data: what, how much, then the files, checked and resumed.")
+    verbs.add_subcommand("fetch", fetch, help="download public data sets")
+    what = fetch.add_subcommands(dest="what", metavar="WHAT")
+    nsd = new(
+        "Download what `mindeye prepare nsd` needs of the Natural Scenes Dataset. Lists files and "
+        "sizes first; needs your word that you accepted NSD's terms."
+    )
+    if chosen:
+        from mindeye.fetching.config import FetchConfig
+
+        add_fields(nsd, FetchConfig)
+    what.add_subcommand("nsd", nsd, help="the Natural Scenes Dataset")
+
+
+def fetch(flags: Namespace) -> str:
+    """Return the text that ``fetch`` prints."""
+    from mindeye.fetching.config import FetchConfig
+    from mindeye.fetching.fetch import fetch_nsd
+
+    return fetch_nsd(from_flags(FetchConfig, flags[flags.what]))
+
+
+def add_export(verbs: Any, new: NewParser, *, chosen: bool) -> None:
+    """Add the verb ``export-shards``."""
+    export = new("Write a prepared subject as webdataset shards in MindEye 1's layout.")
+    export.add_argument("folder", type=Path, help="a prepared subject")
+    export.add_argument("--out", type=Path, required=True, help="folder to write")
+    if chosen:
+        from mindeye.sources.shards_export import ExportConfig
+
+        add_fields(export, ExportConfig)
+    verbs.add_subcommand("export-shards", export, help="a prepared subject as published shards")
+
+
+def export(flags: Namespace) -> str:
+    """Return the text that ``export-shards`` prints."""
+    from mindeye.data.subject import load_subject
+    from mindeye.sources.shards_export import ExportConfig, export_shards
+
+    export_shards(load_subject(flags.folder), flags.out, from_flags(ExportConfig, flags))
+    return f"{flags.out} is ready"

@@ -1,0 +1,179 @@
+"""Any recording to a prepared subject: the one door that all data go through."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mindeye.data.splits import SPLITS
+from mindeye.data.subject import Subject, draft_of, load_subject, seal_subject
+from mindeye.errors import DataError
+from mindeye.fingerprints import config_dict, config_hash
+from mindeye.preparation.choices import Choice, choose, counts
+from mindeye.preparation.config import PrepareConfig
+from mindeye.preparation.draft import SCRATCH, Draft, recording_key
+from mindeye.preparation.guards import (
+    guard_alignment,
+    guard_pictures,
+    guard_scaling,
+    guard_voxels,
+    hold_out_clusters,
+    splits_of,
+)
+from mindeye.preparation.reading import read_pictures, read_sessions
+from mindeye.preparation.scaling import UNITS, measure_ceiling, resolve_zscore, scale
+from mindeye.sources.recording import Recording
+
+
+def prepare(recording: Recording, out: str | Path, config: PrepareConfig | None = None) -> Subject:
+    """Write a prepared subject; an interrupted call goes on where it stopped.
+
+    Splits by stimulus, pictures and betas to disk a session at a time, z-scoring on training
+    trials, and the guards: leaks between splits, constant / not finite / saturated voxels,
+    duplicated trials, alignment of betas and pictures, noise ceiling from repeats.
+
+    Parameters
+    ----------
+    recording
+        What a reader of `mindeye.sources` returned.
+    out
+        Folder to write; it appears whole or not at all. Beside it stands ``OUT.preparing`` while
+        there is something to go on with.
+    config
+        Splits, scaling, guards.
+
+    Raises
+    ------
+    DataError
+        If the data are malformed, a guard refuses them, or the folder holds something else.
+    LeakageError
+        If anything of the test stimuli would reach training.
+    UsageError
+        If a test set or session is not there.
+    """
+    config = config or PrepareConfig()
+    folder = Path(out)
+    draft_folder = draft_of(folder)
+    choice = choose(recording, config, hold_out_clusters(recording, config))
+    trials = recording.trials.iloc[choice.rows].reset_index(drop=True)
+    key = recording_key(recording, trials, config.size)
+    whole = config_hash(key, config)
+    if _is_prepared(folder, whole):
+        return load_subject(folder)
+    draft = Draft(draft_folder, key)
+    try:
+        parts = _put_together(draft, recording, config, choice, trials)
+    except DataError:
+        # What was read stays, so that a file fetched again or another choice costs little.
+        if draft.is_new:
+            draft.discard()
+        raise
+    return seal_subject(
+        draft.folder,
+        folder,
+        trials=trials.drop(columns="split", errors="ignore"),
+        stimuli=parts.stimuli,
+        voxels=parts.voxels,
+        info={
+            "subject": recording.subject,
+            **recording.info,
+            "units": parts.units,
+            "preparation": {"key": whole, **parts.facts, "config": config_dict(config)},
+        },
+        more=parts.more,
+        scratch=SCRATCH,
+    )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is known of a subject once its arrays are on disk."""
+
+    stimuli: pd.DataFrame
+    voxels: pd.DataFrame
+    units: str
+    facts: dict[str, Any]
+    more: list[str]
+
+
+def _is_prepared(folder: Path, key: str) -> bool:
+    if not (folder / "subject.json").exists():
+        return False
+    return bool(load_subject(folder).info.get("preparation", {}).get("key") == key)
+
+
+def _put_together(
+    draft: Draft,
+    recording: Recording,
+    config: PrepareConfig,
+    choice: Choice,
+    trials: pd.DataFrame,
+) -> _Parts:
+    stimuli = _stimulus_table(recording, choice)
+    read_pictures(draft, recording, list(stimuli["stimulus_id"]), config.size)
+    stimuli, leaks = guard_pictures(np.load(draft.pictures, mmap_mode="r"), stimuli, config)
+    facts = read_sessions(draft, recording, trials, choice.rows)
+    kept, voxel_facts = guard_voxels(facts, recording.voxels, config)
+    zscore = resolve_zscore(recording, config, choice)
+    training = trials["stimulus_id"].isin(splits_of(stimuli)["train"]).to_numpy()
+    sessions = trials["session"].to_numpy()
+    shutil.rmtree(draft.folder / "scaler", ignore_errors=True)
+    scale(
+        draft.betas,
+        draft.folder,
+        kept,
+        sessions=sessions,
+        training=training,
+        zscore=zscore,
+    )
+    betas = draft.folder / "betas.npy"
+    scaling = guard_scaling(betas, sessions, training, zscore)
+    aligned = guard_alignment(
+        betas, trials, np.load(draft.pictures, mmap_mode="r"), stimuli, config
+    )
+    voxels, ceiling = _voxel_table(recording, kept, measure_ceiling(betas, trials))
+    return _Parts(
+        stimuli=stimuli,
+        voxels=voxels,
+        units=UNITS.get(zscore) or recording.scaled or str(recording.info.get("units", "as given")),
+        facts={
+            "zscore": zscore,
+            "chosen": counts(choice, recording),
+            "leaks": leaks,
+            "voxels": voxel_facts,
+            "scaling": scaling,
+            "alignment": aligned,
+            "noise ceiling": ceiling,
+        },
+        more=[] if zscore == "none" else [f"scaler/{n}.npy" for n in _SCALER],
+    )
+
+
+_SCALER = ("groups", "mean", "deviation")
+
+
+def _stimulus_table(recording: Recording, choice: Choice) -> pd.DataFrame:
+    """Return the chosen stimuli in the recording's order, with their split."""
+    split_of = {s: name for name in SPLITS for s in choice.splits[name]}
+    chosen = recording.stimuli[recording.stimuli["stimulus_id"].isin(split_of)]
+    chosen = chosen.reset_index(drop=True).drop(columns="split", errors="ignore")
+    chosen.insert(1, "split", chosen["stimulus_id"].map(split_of))
+    return chosen
+
+
+def _voxel_table(
+    recording: Recording, kept: NDArray[np.int64], ceiling: NDArray[np.float32] | None
+) -> tuple[pd.DataFrame, str]:
+    voxels = recording.voxels.iloc[kept].reset_index(drop=True)
+    if ceiling is None:
+        return voxels, "not known: fewer than two stimuli were repeated"
+    if "noise_ceiling" not in voxels:
+        voxels["noise_ceiling"] = ceiling
+    middle, high = np.percentile(ceiling, [50, 90])
+    return voxels, f"median {middle:.3f}, 90th percentile {high:.3f} (one trial, from repeats)"
