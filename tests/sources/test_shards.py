@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -266,6 +267,77 @@ def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
     recording = read_shards(write_published(tmp_path, samples), CONFIG)
     with pytest.raises(DataError, match=r"sample000000000.*jpg is not a readable picture"):
         list(recording.read_pictures(["7"]))
+
+
+ORDER = np.full(1600, 30)
+"""Pictures of 1,600 trials; those of the samples first at ten times the sample's number."""
+for place, coco in [
+    (30, 72_999), (800, 72_999), (1501, 72_999), (40, 0), (50, 41), (1599, 41), (0, 7), (1, 7),
+    (750, 7), (10, 9), (749, 9), (20, 8), (21, 8), (1500, 8), (1510, 9),
+]:  # fmt: skip
+    ORDER[place] = coco
+
+
+def write_order(folder: Path, order: np.ndarray, suffix: str = ".hdf5") -> ShardsConfig:
+    path = folder / f"COCO_73k_subj_indices{suffix}"
+    if suffix == ".npy":
+        np.save(path, order)
+    else:
+        with h5py.File(path, "w") as file:
+            file["subj01"] = order
+    return ShardsConfig(order=path)
+
+
+@pytest.mark.parametrize("suffix", [".hdf5", ".npy"])
+def test_the_order_of_trials_gives_every_row_its_session(
+    published: Path, tmp_path: Path, suffix: str
+) -> None:
+    recording = read_shards(published, write_order(tmp_path, ORDER, suffix))
+    trials = recording.trials
+    # 9 was shown a third time, but in a session that the shards do not have: two rows count.
+    assert dict(zip(trials["trial"], trials["stimulus_id"], strict=True)) == {
+        int(t): str(ORDER[t]) for t in np.flatnonzero(ORDER != 30) if t != 1510
+    }
+    assert trials["trial"].is_monotonic_increasing
+    assert (trials["session"] == trials["trial"] // 750 + 1).all()
+    assert recording.sessions == [1, 2, 3]
+    third = trials[trials["session"] == 3].reset_index(drop=True)
+    betas = recording.read_betas(3)
+    numbers = {"72999": 3, "8": 2, "41": 5}
+    for row, (stimulus_id, repeat) in third[["stimulus_id", "repeat"]].iterrows():
+        count = 2 if stimulus_id == "41" else 3
+        wanted = betas_of(numbers[stimulus_id], count)[repeat]
+        np.testing.assert_array_equal(betas[row], wanted.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (np.roll(ORDER, 1), "Is the order that of this subject"),
+        (ORDER + 1, "run from 1 to 73000"),
+        (ORDER[:1599], r"41 2 times from trial 50 on.*\[50\]"),
+        (ORDER.astype(float), "one 73k index a trial"),
+        (ORDER[None], "one 73k index a trial"),
+        (np.append(ORDER, -1), "run from -1"),
+    ],
+)
+def test_an_order_that_the_shards_contradict_is_refused(
+    published: Path, tmp_path: Path, order: np.ndarray, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read_shards(published, write_order(tmp_path, order))
+
+
+def test_an_order_that_cannot_be_read_is_named(published: Path, tmp_path: Path) -> None:
+    config = write_order(tmp_path, ORDER)
+    assert config.order is not None
+    config.order.write_bytes(config.order.read_bytes()[:1000])
+    with pytest.raises(DataError, match="missing, cut off"):
+        read_shards(published, config)
+    with h5py.File(config.order, "w") as file:
+        file["subj02"] = ORDER
+    with pytest.raises(DataError, match=r"no dataset 'subj01'.*subj02"):
+        read_shards(published, config)
 
 
 # ---- export ---------------------------------------------------------------------------------

@@ -37,9 +37,9 @@ from mindeye.data.trials import complete_trials
 from mindeye.errors import DataError, UsageError
 from mindeye.progress import track
 from mindeye.sources.recording import Recording
+from mindeye.sources.shard_trials import TRIALS_A_SESSION
 from mindeye.sources.tar_index import Sample, find_shards, index_shard
 
-TRIALS_A_SESSION = 750
 PICTURE, SUBJECT, SESSION, RUN, TRIAL, ROW = range(6)
 SCALED = (
     "z-scored within sessions by the source; by its authors' word on trials of unshared pictures"

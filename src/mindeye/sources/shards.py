@@ -16,8 +16,9 @@ One sample is one picture, its members are
   Algonauts shards, which writes the same members; that of MindEye1 was never published);
 * `coco73k.npy` (1,), the picture's 73k index from 0: the script uses it as row of `imgBrick`;
 * `trial.npy` (1,), the place of the picture's first presentation in the experiment, from 0
-  (`np.where(indices == picture)[0][0]` there). The other presentations' places are not stored,
-  so sessions are not known: every trial is put into session 0, "not known".
+  (`np.where(indices == picture)[0][0]` there). The other presentations' places are not stored:
+  sessions are known only with the order of all trials (`ShardsConfig.order`), which is checked
+  against `trial.npy`; without it every trial is put into session 0, "not known".
 
 Betas were z-scored by the source within sessions, over all trials: statistics of test trials are
 in them. Issue 38 counts 5,970 distinct pictures in an epoch of the training loader; that loader
@@ -44,7 +45,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.data.splits import SPLITS, check_disjoint
-from mindeye.data.trials import complete_trials
 from mindeye.errors import DataError, UsageError
 from mindeye.progress import track
 from mindeye.sources.recording import Recording
@@ -54,6 +54,13 @@ from mindeye.sources.shard_samples import (
     decode_picture,
     describe,
     presentations,
+)
+from mindeye.sources.shard_trials import (
+    TRIALS_A_SESSION,
+    places_by_picture,
+    read_order,
+    trial_table,
+    trials_of,
 )
 from mindeye.sources.tar_index import find_shards, index_shard
 
@@ -78,11 +85,15 @@ class ShardsConfig:
         Member that holds the betas, (rows, V).
     trust_counts
         Take `num_uniques` as it is and do not look whether the rows beyond it are filled in.
+    order
+        The pictures of all trials in the order of the experiment, see `read_order`; gives every
+        trial its session (from 1, 750 trials each) and place.
     """
 
     subject: str = "subj01"
     voxels: str = "nsdgeneral.npy"
     trust_counts: bool = False
+    order: Path | None = None
 
     def __post_init__(self) -> None:
         check_subject_name(self.subject)
@@ -97,8 +108,8 @@ def check_subject_name(subject: str) -> None:
 def read_shards(root: Path, config: ShardsConfig) -> Recording:
     """Read the shards of one subject.
 
-    Only tar headers and the small members are read at once. Betas are read a session at a time:
-    published shards have one session (see above), about 1.8 GB of float32 for a full subject.
+    Only tar headers and the small members are read at once. Betas are read a session at a time;
+    published shards without `order` are one session, about 1.8 GB of float32 for a full subject.
 
     Parameters
     ----------
@@ -121,12 +132,15 @@ def read_shards(root: Path, config: ShardsConfig) -> Recording:
     _check_totals(samples, metadata, root)
     shape, _ = samples[0].sample.header(config.voxels)
     names = _stimulus_names(samples, metadata, root)
-    trials = _trials(samples, names, own=metadata.get("format") == EXPORT_FORMAT)
+    trials = trial_table(samples, names, _shown(samples, metadata, config))
     first = dict(reversed(list(zip(names, samples, strict=True))))
     stimuli = pd.DataFrame({"stimulus_id": list(dict.fromkeys(names))})
     captions = _captions(metadata, stimuli["stimulus_id"].tolist())
     if captions is not None:
         stimuli["caption"] = captions
+    inputs = [*shards, *([] if config.order is None else [config.order])]
+    if metadata:
+        inputs.append(root / f"metadata_{config.subject}.json")
     return Recording(
         subject=config.subject,
         trials=trials.drop(columns=["sample", "row"]),
@@ -134,7 +148,7 @@ def read_shards(root: Path, config: ShardsConfig) -> Recording:
         voxels=_voxels(root, config.subject, shape[-1]),
         read_betas=_betas_reader(samples, trials, config),
         read_pictures=_pictures_reader(first),
-        inputs=(root / f"metadata_{config.subject}.json", *shards) if metadata else tuple(shards),
+        inputs=tuple(inputs),
         info={
             "source": str(metadata.get("source", SOURCE)),
             "licence": str(metadata.get("licence", LICENCE)),
@@ -214,37 +228,17 @@ def _stimulus_names(samples: list[ShardSample], metadata: dict[str, Any], root: 
     return names
 
 
-def _trials(samples: list[ShardSample], names: list[str], *, own: bool) -> pd.DataFrame:
-    """Return the trial table, with the sample and the row of the betas that each trial is."""
-    rows: list[dict[str, Any]] = []
-    for number, (sample, name) in enumerate(zip(samples, names, strict=True)):
-        shown = presentations(sample) if own else None
-        for row in range(sample.count):
-            trial = {"sample": number, "row": row, "stimulus_id": name, "split": sample.split}
-            if shown is None:
-                trial |= {"session": 0, "run": 0, "first_trial": sample.trial}
-            else:
-                trial |= dict(zip(("session", "run", "trial"), shown[row].tolist(), strict=True))
-            rows.append(trial)
-    table = pd.DataFrame(rows)
-    if own:
-        keys = ["session", "run", "trial"]
-        table = table.sort_values([*keys, "sample", "row"], kind="stable", ignore_index=True)
-        _refuse_twice(table, samples, [*keys, "stimulus_id"])
-    else:
-        _refuse_twice(table[table["row"] == 0], samples, ["stimulus_id", "first_trial"])
-    return complete_trials(table)
-
-
-def _refuse_twice(table: pd.DataFrame, samples: list[ShardSample], keys: list[str]) -> None:
-    twice = table.duplicated(keys)
-    if twice.any():
-        row = table[twice].iloc[0]
-        first = table[(table[keys] == row[keys]).all(axis=1)].iloc[0]
-        raise DataError(
-            f"{samples[int(row['sample'])].sample} holds the same presentation as "
-            f"{samples[int(first['sample'])].sample}: {', '.join(f'{k} {row[k]}' for k in keys)}"
-        )
+def _shown(
+    samples: list[ShardSample], metadata: dict[str, Any], config: ShardsConfig
+) -> list[NDArray[np.int64]] | None:
+    """Return session, run and trial (count, 3) of every sample's rows; None if not known."""
+    if metadata.get("format") == EXPORT_FORMAT:
+        return [presentations(s) for s in samples]
+    if config.order is None:
+        return None
+    places = places_by_picture(read_order(config.order, config.subject))
+    trials = [trials_of(s, places) for s in samples]
+    return [np.stack([t // TRIALS_A_SESSION + 1, np.zeros_like(t), t], axis=1) for t in trials]
 
 
 def _captions(metadata: dict[str, Any], stimulus_ids: list[str]) -> list[str] | None:
