@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 
 from mindeye.data.subject import Subject, load_subject, write_subject
 from mindeye.data.trials import complete_trials
-from mindeye.errors import DataError, LeakageError, UsageError
+from mindeye.errors import DataError, LeakageError, MissingDependencyError, UsageError
 from mindeye.sources.shards import ShardsConfig, read_shards
 from mindeye.sources.shards_export import ExportConfig, export_shards
 
@@ -147,6 +148,12 @@ def test_a_picture_in_two_splits_is_refused(tmp_path: Path) -> None:
         read_shards(write_published(tmp_path, samples), CONFIG)
 
 
+def npy(array: np.ndarray, *, allow_pickle: bool = False) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=allow_pickle)
+    return stream.getvalue()
+
+
 def change(split: str, shard: int, place: int, **changes: object) -> Callable[[dict], None]:
     def edit(samples: dict) -> None:
         old = samples[split][shard][place]
@@ -171,6 +178,14 @@ MALFORMED: dict[str, tuple[Edit, str]] = {
     "two numbers": (change("train", 0, 0, coco73k__npy=np.array([1, 2])), "one whole number"),
     "number is text": (change("train", 0, 0, coco73k__npy=np.array(["7"])), "one whole number"),
     "number is NaN": (change("train", 0, 0, coco73k__npy=np.array([np.nan])), "whole number"),
+    "header is damaged": (
+        change("train", 0, 0, coco73k__npy=npy(np.array([7])).replace(b"}", b"(")),
+        "not a plain .npy",
+    ),
+    "pickled": (
+        change("train", 0, 0, coco73k__npy=npy(np.array([{}]), allow_pickle=True)),
+        "not a plain .npy",
+    ),
     "id from 1": (change("train", 0, 0, coco73k__npy=np.array([73_000])), "from 0 to 72999"),
     "id negative": (change("train", 0, 0, coco73k__npy=np.array([-1])), "from 0 to 72999"),
     "voxels differ": (
@@ -463,6 +478,16 @@ def test_betas_beyond_half_precision_are_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*/.*"))
     with pytest.raises(DataError, match="not finished"):
         read_shards(tmp_path / "out", SIM)
+
+
+def test_an_export_without_webdataset_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = make_subject(tmp_path / "subject")
+    monkeypatch.setitem(sys.modules, "webdataset", None)
+    with pytest.raises(MissingDependencyError, match=r"mindeye\[shards\]"):
+        export_shards(subject, tmp_path / "out", ExportConfig())
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_published_loader_reads_our_shards(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mindeye.data.trials import complete_trials
 from mindeye.errors import DataError
 from mindeye.sources.shard_samples import PICTURES_OF_NSD, ShardSample
+from mindeye.sources.tar_index import NPY_ERRORS
 
 TRIALS_A_SESSION = 750
 
@@ -43,7 +44,7 @@ def read_order(path: Path, subject: str) -> NDArray[np.int64]:
                 if not isinstance(file.get(subject), h5py.Dataset):
                     raise DataError(f"{path} has no dataset {subject!r}; it has {sorted(file)[:9]}")
                 array = np.asarray(file[subject][()])
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (*NPY_ERRORS, RuntimeError) as error:
         raise DataError(f"{path} is missing, cut off or of another format: {error}") from error
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
         raise DataError(

@@ -16,12 +16,25 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
+
+NPY_ERRORS = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    TokenError,
+    EOFError,
+    OSError,
+    OverflowError,
+    MemoryError,
+)
+"""What NumPy raises at a damaged .npy file; its header is a Python literal, read as one."""
 
 BLOCK = 512
 """Bytes of a tar block; members are padded to it and the file ends with two blocks of zeros."""
@@ -76,7 +89,7 @@ class Sample:
         content = self.read(name)
         try:
             array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except NPY_ERRORS as error:
             raise DataError(f"{self}: {name} is not a plain .npy array: {error}") from error
         if not isinstance(array, np.ndarray):
             raise DataError(f"{self}: {name} is an archive of arrays, not one .npy array")
@@ -107,7 +120,7 @@ class Sample:
             if version != (1, 0):
                 read = np.lib.format.read_array_header_2_0
             shape, _, dtype = read(start)
-        except (ValueError, EOFError, OSError) as error:
+        except NPY_ERRORS as error:
             raise DataError(f"{self}: {name} is not a plain .npy array: {error}") from error
         content = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if content != member.size - start.tell():
