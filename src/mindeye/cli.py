@@ -97,10 +97,9 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
     )  # fmt: skip
     verbs.add_subcommand("run", run, help="do all stages on a prepared subject")
 
-    verb = next((w for w in words if not w.startswith("-")), "")
-    add_prepare(verbs, new, chosen=verb == "prepare")
-    add_fetch(verbs, new, chosen=verb == "fetch")
-    add_export(verbs, new, chosen=verb == "export-shards")
+    add_prepare(verbs, new, asked=words)
+    add_fetch(verbs, new, asked=words)
+    add_export(verbs, new, asked=words)
     for verb, text in (
         ("info", "tell what is in a prepared subject"),
         ("check", "verify a prepared subject: checksums, splits, values"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,13 @@ NewParser = Callable[..., ArgumentParser]
 
 
 class Source(NamedTuple):
-    """A kind of source: its help, and where its reader and the reader's config are."""
+    """A kind of source: its help, where its reader and the reader's config are, what --root is."""
 
     help: str
     module: str
     config: str
     reader: str
+    root: str = ""
 
 
 SOURCES = {
@@ -33,22 +34,27 @@ SOURCES = {
     "nsd": Source(
         "the Natural Scenes Dataset as downloaded (betas, ROIs, design, stimuli)",
         "mindeye.sources.nsd", "NsdConfig", "read_nsd",
+        "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
     ),
     "nsd-synthetic": Source(
         "NSD-synthetic: the 284 test pictures outside natural scenes",
         "mindeye.sources.nsd_synthetic", "SyntheticConfig", "read_synthetic",
+        "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
     ),
     "nsd-imagery": Source(
         "NSD-imagery: pictures seen, and imagined",
         "mindeye.sources.nsd_imagery", "ImageryConfig", "read_imagery",
+        "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
     ),
     "shards": Source(
         "the shards that MindEye 1 was trained on (webdataset_avg_split)",
         "mindeye.sources.shards", "ShardsConfig", "read_shards",
+        "folder with train/, val/, test/ of the shards",
     ),
     "mindeye2": Source(
         "MindEye 2's betas (hdf5) and behaviour shards",
         "mindeye.sources.mindeye2", "MindEye2Config", "read_mindeye2",
+        "folder with the betas, wds/ and coco_images",
     ),
     "glmsingle": Source(
         "a BIDS data set with GLMsingle's outputs (.npy, .mat, .hdf5)",
@@ -62,8 +68,11 @@ SOURCES = {
 """Every source that `mindeye prepare` reads, by name; a new one is a line here and a reader."""
 
 
-def add_prepare(verbs: Any, new: NewParser, *, chosen: bool) -> None:
-    """Add the verb ``prepare``; its sources only where it was chosen, for they import readers."""
+def add_prepare(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
+    """Add the verb ``prepare``; only the source that is asked for gets flags.
+
+    The flags come from the configs of readers, and importing all of them would take a second.
+    """
     prepare = new(
         "Bring data into the form of a prepared subject: splits by stimulus, scaling fitted on "
         "training trials, guards against leaks and shuffled pairings. A second call goes on where "
@@ -73,7 +82,9 @@ def add_prepare(verbs: Any, new: NewParser, *, chosen: bool) -> None:
     sources = prepare.add_subcommands(dest="source", metavar="SOURCE")
     for name, source in SOURCES.items():
         sub = new(f"Prepare {source.help}.")
-        if chosen:
+        if name in asked:
+            if source.root:
+                sub.add_argument("--root", type=Path, required=True, help=source.root)
             sub.add_argument("--out", type=Path, required=True, help="folder to write")
             add_fields(sub, config_of(source))
             add_fields(sub, PrepareConfig)
@@ -83,20 +94,20 @@ def add_prepare(verbs: Any, new: NewParser, *, chosen: bool) -> None:
     simulate.add_argument("--out", type=Path, required=True, help="folder to write")
     add_fields(simulate, SimulateConfig)
     sources.add_subcommand("simulate", simulate, help="a subject with known truth")
-    if chosen:
-        _add_miniature(sources, new)
+    _add_miniature(sources, new, asked)
 
 
-def _add_miniature(sources: Any, new: NewParser) -> None:
-    from mindeye.sources.nsd_miniature import MiniatureConfig
-
+def _add_miniature(sources: Any, new: NewParser, asked: Sequence[str]) -> None:
     small = new(
         "Write a miniature of the Natural Scenes Dataset, made of simulated subjects: the same "
         "folders, files, types and axes, small enough to try `prepare nsd` on."
     )
     small.add_argument("--out", type=Path, required=True, help="folder to write")
     small.add_argument("--seed", type=int, default=0, help="same seed, same files")
-    add_fields(small, MiniatureConfig)
+    if "nsd-miniature" in asked:
+        from mindeye.sources.nsd_miniature import MiniatureConfig
+
+        add_fields(small, MiniatureConfig)
     sources.add_subcommand("nsd-miniature", small, help="a small made-up NSD to try things on")
 
 
@@ -125,7 +136,8 @@ def prepare(flags: Namespace) -> str:
 
         source = SOURCES[flags.source]
         read = getattr(importlib.import_module(source.module), source.reader)
-        recording = read(from_flags(config_of(source), chosen))
+        config = from_flags(config_of(source), chosen)
+        recording = read(chosen.root, config) if source.root else read(config)
         subject = prepare_recording(recording, chosen.out, from_flags(PrepareConfig, chosen))
     return facts_text(describe(subject))
 
@@ -136,7 +148,7 @@ def facts_text(facts: dict[str, Any]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
 
 
-def add_fetch(verbs: Any, new: NewParser, *, chosen: bool) -> None:
+def add_fetch(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
     """Add the verb ``fetch``."""
     fetch = new("Download public data: what, how much, then the files, checked and resumed.")
     verbs.add_subcommand("fetch", fetch, help="download public data sets")
@@ -145,7 +157,7 @@ def add_fetch(verbs: Any, new: NewParser, *, chosen: bool) -> None:
         "Download what `mindeye prepare nsd` needs of the Natural Scenes Dataset. Lists files and "
         "sizes first; needs your word that you accepted NSD's terms."
     )
-    if chosen:
+    if "fetch" in asked:
         from mindeye.fetching.config import FetchConfig
 
         add_fields(nsd, FetchConfig)
@@ -160,12 +172,12 @@ def fetch(flags: Namespace) -> str:
     return fetch_nsd(from_flags(FetchConfig, flags[flags.what]))
 
 
-def add_export(verbs: Any, new: NewParser, *, chosen: bool) -> None:
+def add_export(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
     """Add the verb ``export-shards``."""
     export = new("Write a prepared subject as webdataset shards in MindEye 1's layout.")
     export.add_argument("folder", type=Path, help="a prepared subject")
     export.add_argument("--out", type=Path, required=True, help="folder to write")
-    if chosen:
+    if "export-shards" in asked:
         from mindeye.sources.shards_export import ExportConfig
 
         add_fields(export, ExportConfig)

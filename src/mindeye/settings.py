@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from docstring_parser import parse as parse_docstring
@@ -201,21 +201,37 @@ def _first_lines(error: BaseException) -> str:
 
 
 def add_fields(parser: ArgumentParser, cls: type) -> None:
-    """Add a flag for every field of a flat dataclass: name, type, default and help from it."""
+    """Add a flag for every field of a dataclass: name, type, default and help from it.
+
+    Fields of a dataclass within it become flags of their own, without a prefix; a tuple takes
+    several words.
+    """
     hints, docs = get_type_hints(cls), field_docs(cls)
     for field in dataclasses.fields(cls):
-        flag = f"--{field.name.replace('_', '-')}"
-        if hints[field.name] is bool:
+        hint, flag = hints[field.name], f"--{field.name.replace('_', '-')}"
+        given: dict[str, Any] = {"type": hint, "help": docs[field.name]}
+        if dataclasses.is_dataclass(hint):
+            add_fields(parser, hint)  # type: ignore[arg-type]
+            continue
+        if hint is bool:
             parser.add_argument(flag, action="store_true", help=docs[field.name])
-        elif field.default is dataclasses.MISSING:
-            parser.add_argument(flag, type=hints[field.name], required=True, help=docs[field.name])
+            continue
+        if get_origin(hint) is tuple:
+            given = {**given, "type": get_args(hint)[0], "nargs": "*"}
+        if field.default is dataclasses.MISSING:
+            given["required"] = True
         else:
-            parser.add_argument(
-                flag, type=hints[field.name], default=field.default, help=docs[field.name]
-            )
+            given["default"] = field.default
+        parser.add_argument(flag, **given)
 
 
 def from_flags(cls: type[C], flags: Namespace) -> C:
-    """Build a flat dataclass from parsed flags."""
-    values = {f.name: flags[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    """Build a dataclass from parsed flags."""
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            values[name] = from_flags(hint, flags)  # type: ignore[arg-type]
+        else:
+            value = flags[name]
+            values[name] = tuple(value) if isinstance(value, list) else value
     return cls(**values)

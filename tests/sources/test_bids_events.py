@@ -97,9 +97,9 @@ def test_tasks_subjects_sessions_and_other_files_are_told_apart(tmp_path: Path) 
     with pytest.raises(DataError, match=r"\['loc', 'see'\]"):
         ids(tmp_path)
     assert ids(tmp_path, EventsConfig(task="see")) == ["a", "b"]
-    assert ids(tmp_path, EventsConfig(task="see", sessions=("b",))) == ["b"]
+    assert ids(tmp_path, EventsConfig(task="see", bids_sessions=("b",))) == ["b"]
     with pytest.raises(DataError, match="session 'z'"):
-        ids(tmp_path, EventsConfig(task="see", sessions=("b", "z")))
+        ids(tmp_path, EventsConfig(task="see", bids_sessions=("b", "z")))
     with pytest.raises(DataError, match="task 'hear'"):
         ids(tmp_path, EventsConfig(task="hear"))
 

@@ -127,7 +127,7 @@ def test_a_file_a_session_equals_one_file(tmp_path: Path, config: GlmsingleConfi
         save(folder / NAME, {**whole, "betasmd": whole["betasmd"][..., trials]})
     parts = replace(config, betas=tmp_path / "parts")
     assert np.array_equal(everything(read_glmsingle(parts)), one)
-    only = replace(parts, events=EventsConfig(sessions=("2",)))
+    only = replace(parts, events=EventsConfig(bids_sessions=("2",)))
     assert np.array_equal(everything(read_glmsingle(only)), one[5:])
     (folder / f"{NAME}.mat").unlink()
     with pytest.raises(DataError, match="session '2' has events but no betas"):

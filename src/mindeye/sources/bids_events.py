@@ -39,7 +39,7 @@ class EventsConfig:
         Column that tells the stimulus; of `stim_file` the name without folder and suffix counts.
     task
         Task whose runs are read; empty if there is but one.
-    sessions
+    bids_sessions
         Labels of the sessions to read ("01"), all if empty.
     ignore
         Stimulus ids that are no trials, whatever their case; `n/a` never is.
@@ -49,7 +49,7 @@ class EventsConfig:
 
     stimulus_column: str = "stim_file"
     task: str = ""
-    sessions: tuple[str, ...] = ()
+    bids_sessions: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ("fixation", "blank", "catch", "rest")
     split_column: str = ""
 
@@ -118,7 +118,7 @@ def find_events(root: Path, subject: str, config: EventsConfig) -> list[EventsFi
         session = name["session"] or ""
         if path.parent.parent.name != (f"ses-{session}" if session else folder.name):
             raise DataError(f"{path} names another session than the folder it is in")
-        if config.sessions and session not in config.sessions:
+        if config.bids_sessions and session not in config.bids_sessions:
             continue
         files.append(EventsFile(path, session, name["task"], int(name["run"] or 1)))
     _check_runs(files, folder, config)
@@ -126,7 +126,7 @@ def find_events(root: Path, subject: str, config: EventsConfig) -> list[EventsFi
 
 
 def _check_runs(files: list[EventsFile], folder: Path, config: EventsConfig) -> None:
-    absent = sorted(set(config.sessions) - {f.session for f in files})
+    absent = sorted(set(config.bids_sessions) - {f.session for f in files})
     if not files or absent:
         wanted = f"task {config.task!r}" if config.task else "any task"
         raise DataError(
