@@ -201,7 +201,7 @@ def _find_outputs(config: GlmsingleConfig) -> list[tuple[Path, str]]:
         label = below.name.removeprefix("ses-")
         if not re.fullmatch(LABEL, label):
             continue
-        if config.events.sessions and label not in config.events.sessions:
+        if config.events.bids_sessions and label not in config.events.bids_sessions:
             continue
         path = _output_in([p for s in SUFFIXES for p in below.rglob(f"{config.model}{s}")])
         if path is not None:
