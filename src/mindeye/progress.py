@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -37,14 +37,32 @@ def track(
     """
     if total is None and isinstance(items, Sized):
         total = done + len(items)
-    # A file or a CI log gets a line every few seconds, a terminal a living bar.
-    interval = 0.1 if sys.stderr.isatty() else 5.0
-    yield from tqdm(
-        items,
-        desc=f"{description:<12}",
-        total=total,
-        initial=done,
-        mininterval=interval,
-        disable=not shown or os.environ.get("MINDEYE_PROGRESS") == "0",
-        dynamic_ncols=True,
-    )
+    yield from tqdm(items, **_look(description, total, done, shown))
+
+
+def bytes_bar(description: str, *, total: int, done: int = 0) -> tqdm[Any]:
+    """Return a bar that counts bytes by its `update(n)`; a context manager.
+
+    Parameters
+    ----------
+    description
+        Name of the stage, shown before the bar.
+    total
+        Bytes of everything.
+    done
+        Bytes that an earlier, interrupted call left.
+    """
+    return tqdm(unit="B", unit_scale=True, **_look(description, total, done, True))
+
+
+def _look(description: str, total: int | None, done: int, shown: bool) -> dict[str, Any]:
+    """Return what all bars have in common."""
+    return {
+        "desc": f"{description:<12}",
+        "total": total,
+        "initial": done,
+        # A file or a CI log gets a line every few seconds, a terminal a living bar.
+        "mininterval": 0.1 if sys.stderr.isatty() else 5.0,
+        "disable": not shown or os.environ.get("MINDEYE_PROGRESS") == "0",
+        "dynamic_ncols": True,
+    }
