@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.data.preprocess import fit_scaler, noise_ceiling
+from mindeye.data.preprocess import Scaler, fit_scaler, noise_ceiling
 from mindeye.data.responses import feature_maps, high_level_responses, low_level_responses
-from mindeye.data.scenes import attributes, caption, draw_scene, make_scene
+from mindeye.data.scenes import Scene, attributes, caption, draw_scene, make_scene
 from mindeye.data.simulation import SimulateConfig
 from mindeye.data.splits import hold_out
 from mindeye.data.subject import Subject, write_subject
 from mindeye.data.trials import complete_trials, trials_by_stimulus
+from mindeye.errors import ConfigError
 from mindeye.fingerprints import config_dict
 from mindeye.progress import track
 
@@ -26,9 +29,19 @@ SCENE_SEED_OFFSET = 1_000_000_000
 TRIALS_PER_RUN = 63
 
 
-def _trial_table(config: SimulateConfig, ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
+def _trial_table(
+    config: SimulateConfig, ids: list[str], given: NDArray[np.int64] | np.random.Generator
+) -> pd.DataFrame:
     """Spread the repeats of every stimulus over the experiment, each repeat in random order."""
-    order = np.concatenate([rng.permutation(len(ids)) for _ in range(config.repeats)])
+    if isinstance(given, np.random.Generator):
+        order = np.concatenate([given.permutation(len(ids)) for _ in range(config.repeats)])
+    else:
+        order = given
+        if len(order) < config.sessions or order.min() < 0 or order.max() >= len(ids):
+            raise ConfigError(
+                f"an order of {len(order)} trials for {len(ids)} stimuli and {config.sessions} "
+                "sessions: give positions of stimuli, at least one trial a session"
+            )
     session = np.arange(len(order)) * config.sessions // len(order)
     first = np.searchsorted(session, session)
     table = pd.DataFrame(
@@ -72,6 +85,127 @@ def _ceilings(config: SimulateConfig, low: int, high: int, rng: np.random.Genera
     return np.asarray(np.concatenate(both), dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated experiment in memory, before anything is scaled or written.
+
+    Parameters
+    ----------
+    config, seed
+        What it was made from.
+    scenes
+        S scenes; the first `config.train` are for training, the others are the test scenes.
+    ids
+        Their S names, like "scene00012".
+    pictures
+        (S, H, W, 3), 0..255.
+    trials
+        N rows: session (from 0), run, trial, stimulus_id, repeat.
+    shown
+        (N,) row of the stimulus of every trial.
+    betas
+        (N, V), signal and noise together of unit variance, plus session offsets and drift.
+    responses
+        (S, V) noise-free responses, standardised over stimuli.
+    ceilings
+        (V,) planted single-trial noise ceilings, shares of variance.
+    fields
+        (L, 3) receptive fields of the L low-level voxels, which come first.
+    loadings
+        (V, F) of the common noise.
+    kept
+        Training stimuli less those held out for validation.
+    """
+
+    config: SimulateConfig
+    seed: int
+    scenes: list[Scene]
+    ids: list[str]
+    pictures: NDArray[np.uint8]
+    trials: pd.DataFrame
+    shown: NDArray[np.int64]
+    betas: Floats
+    responses: Floats
+    ceilings: Floats
+    fields: Floats
+    loadings: Floats
+    kept: list[str]
+
+
+def simulate(
+    config: SimulateConfig,
+    seed: int,
+    *,
+    order: NDArray[np.int64] | None = None,
+    scenes: Sequence[int] | None = None,
+) -> Simulation:
+    """Simulate a subject in memory.
+
+    Parameters
+    ----------
+    config
+        Sizes and noise.
+    seed
+        Same seed, config, order and scenes, same numbers.
+    order
+        (N,) position in the list of stimuli (0 to S - 1, the first `config.train` are training
+        ones) of every trial, for an order that subjects share; drawn if not given. Each trial of
+        it counts, `config.repeats` is not looked at.
+    scenes
+        S distinct numbers of scenes, 0 to S - 1 if not given; the same number is the same picture
+        for every subject of one seed.
+
+    Raises
+    ------
+    ConfigError
+        If `order` or `scenes` do not fit the configured numbers of stimuli and sessions.
+    """
+    brain = zlib.crc32(config.subject.encode())
+    rng = np.random.default_rng([seed, brain])
+    count = config.train + config.test
+    indices = list(range(count)) if scenes is None else list(scenes)
+    if len(indices) != count or len(set(indices)) != count:
+        raise ConfigError(f"{len(set(indices))} distinct scenes were given for {count} stimuli")
+    made = [make_scene(i, SCENE_SEED_OFFSET + seed) for i in indices]
+    ids = [f"scene{i:05d}" for i in indices]
+    pictures = np.stack([draw_scene(s, config.size) for s in track(made, "scenes")])
+
+    voxels = config.voxels or int(rng.integers(2600, 3400))
+    high = round(config.high_share * voxels)
+    low = voxels - high
+    maps = feature_maps(pictures)
+    seen, fields = low_level_responses(maps, low, rng)
+    meant = high_level_responses(np.stack([attributes(s) for s in made]), high, rng)
+    responses = np.concatenate([seen, meant], axis=1)
+
+    trials = _trial_table(config, ids, rng if order is None else order)
+    session = trials["session"].to_numpy()
+    row = {s: i for i, s in enumerate(ids)}
+    shown = np.array([row[s] for s in trials["stimulus_id"]])
+    ceilings = _ceilings(config, low, high, rng)
+    loadings = rng.standard_normal((voxels, config.noise_factors), dtype=np.float32)
+    loadings *= np.sqrt(config.correlated_noise) / np.linalg.norm(loadings, axis=1, keepdims=True)
+    gain = np.sqrt(ceilings)
+    noise_gain = np.sqrt(1 - ceilings)
+    betas = responses[shown] * gain + _noise(config, session, loadings, rng) * noise_gain
+    kept, _ = hold_out(ids[: config.train], 0.1, rng)
+    return Simulation(
+        config=config,
+        seed=seed,
+        scenes=made,
+        ids=ids,
+        pictures=pictures,
+        trials=trials,
+        shown=shown,
+        betas=betas,
+        responses=responses,
+        ceilings=ceilings,
+        fields=fields,
+        loadings=loadings,
+        kept=kept,
+    )
+
+
 def simulate_subject(config: SimulateConfig, seed: int, out: Path) -> Subject:
     """Write a simulated subject.
 
@@ -87,82 +221,81 @@ def simulate_subject(config: SimulateConfig, seed: int, out: Path) -> Subject:
     out
         Folder to write.
     """
-    brain = zlib.crc32(config.subject.encode())
-    rng = np.random.default_rng([seed, brain])
-    count = config.train + config.test
-    indices = list(range(count))
-    scenes = [make_scene(i, SCENE_SEED_OFFSET + seed) for i in indices]
-    ids = [f"scene{i:05d}" for i in indices]
-    pictures = np.stack([draw_scene(s, config.size) for s in track(scenes, "scenes")])
+    return write_simulation(simulate(config, seed), out)
 
-    voxels = config.voxels or int(rng.integers(2600, 3400))
-    high = round(config.high_share * voxels)
-    low = voxels - high
-    maps = feature_maps(pictures)
-    seen, fields = low_level_responses(maps, low, rng)
-    meant = high_level_responses(np.stack([attributes(s) for s in scenes]), high, rng)
-    responses = np.concatenate([seen, meant], axis=1)
 
-    trials = _trial_table(config, ids, rng)
+def write_simulation(simulation: Simulation, out: Path) -> Subject:
+    """Scale a simulation and write it as a prepared subject; see `simulate_subject`."""
+    config, trials, ids = simulation.config, simulation.trials, simulation.ids
     session = trials["session"].to_numpy()
-    row = {s: i for i, s in enumerate(ids)}
-    shown = np.array([row[s] for s in trials["stimulus_id"]])
-    ceilings = _ceilings(config, low, high, rng)
-    loadings = rng.standard_normal((voxels, config.noise_factors), dtype=np.float32)
-    loadings *= np.sqrt(config.correlated_noise) / np.linalg.norm(loadings, axis=1, keepdims=True)
-    gain = np.sqrt(ceilings)
-    noise_gain = np.sqrt(1 - ceilings)
-    betas = responses[shown] * gain + _noise(config, session, loadings, rng) * noise_gain
-
-    kept, held = hold_out(ids[: config.train], 0.1, rng)
-    val = set(held)
-    split = ["test" if i >= config.train else "val" if s in val else "train"
-             for i, s in enumerate(ids)]  # fmt: skip
-    training = trials["stimulus_id"].isin(kept).to_numpy()
-    scaler = fit_scaler(betas, session, training, zscore="session")
+    training = trials["stimulus_id"].isin(simulation.kept).to_numpy()
+    scaler = fit_scaler(simulation.betas, session, training, zscore="session")
     assert scaler is not None
-    betas = scaler.apply(betas, session)
-    scale = 1 / scaler.deviation.mean(axis=0)
-    own = np.sqrt(1 - config.correlated_noise)
+    betas = scaler.apply(simulation.betas, session)
+    table = _voxel_table(simulation)
     measured = noise_ceiling(betas, list(trials_by_stimulus(trials).values()))
+    if measured is not None:
+        table["noise_ceiling"] = measured
+    members = set(simulation.kept)
+    split = ["test" if i >= config.train else "train" if s in members else "val"
+             for i, s in enumerate(ids)]  # fmt: skip
+    return write_subject(
+        out,
+        betas=betas,
+        trials=trials,
+        pictures=simulation.pictures,
+        stimuli=pd.DataFrame(
+            {
+                "stimulus_id": ids,
+                "split": split,
+                "caption": [caption(s) for s in simulation.scenes],
+            }
+        ),
+        voxels=table,
+        info={
+            "subject": config.subject,
+            "source": f"mindeye prepare simulate --seed {simulation.seed}",
+            "simulated": True,
+            "seed": simulation.seed,
+            "simulation": config_dict(config),
+            "licence": "CC0-1.0 (made by this software)",
+            "space": "simulated voxels",
+            "units": "z-scored within sessions on training trials",
+        },
+        truth=_truth(simulation, scaler),
+    )
+
+
+def _voxel_table(simulation: Simulation) -> pd.DataFrame:
+    """Return what is planted in every voxel."""
+    fields, voxels = simulation.fields, len(simulation.ceilings)
+    low, high = len(fields), voxels - len(fields)
     nowhere = np.full(high, np.nan, dtype=np.float32)
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "voxel": np.arange(voxels),
             "roi": ["early"] * low + ["higher"] * high,
             "x": np.concatenate([fields[:, 0], nowhere]),
             "y": np.concatenate([fields[:, 1], nowhere]),
             "radius": np.concatenate([fields[:, 2], nowhere]),
-            "true_noise_ceiling": ceilings,
+            "true_noise_ceiling": simulation.ceilings,
         }
     )
-    if measured is not None:
-        table["noise_ceiling"] = measured
-    return write_subject(
-        out,
-        betas=betas,
-        trials=trials,
-        pictures=pictures,
-        stimuli=pd.DataFrame(
-            {"stimulus_id": ids, "split": split, "caption": [caption(s) for s in scenes]}
-        ),
-        voxels=table,
-        info={
-            "subject": config.subject,
-            "source": f"mindeye prepare simulate --seed {seed}",
-            "simulated": True,
-            "seed": seed,
-            "simulation": config_dict(config),
-            "licence": "CC0-1.0 (made by this software)",
-            "space": "simulated voxels",
-            "units": "z-scored within sessions on training trials",
-        },
-        truth={
-            "responses": responses * gain * scale - _offset(responses, gain, scale, ids, kept),
-            "noise_loadings": loadings * (noise_gain * scale)[:, None],
-            "noise_deviation": np.asarray(own * noise_gain * scale, dtype=np.float32),
-        },
-    )
+
+
+def _truth(simulation: Simulation, scaler: Scaler) -> dict[str, Floats]:
+    """Return noise-free responses and the noise model, in the units of the scaled betas."""
+    gain = np.sqrt(simulation.ceilings)
+    noise_gain = np.sqrt(1 - simulation.ceilings)
+    scale = 1 / scaler.deviation.mean(axis=0)
+    own = np.sqrt(1 - simulation.config.correlated_noise)
+    responses = simulation.responses
+    offset = _offset(responses, gain, scale, simulation.ids, simulation.kept)
+    return {
+        "responses": responses * gain * scale - offset,
+        "noise_loadings": simulation.loadings * (noise_gain * scale)[:, None],
+        "noise_deviation": np.asarray(own * noise_gain * scale, dtype=np.float32),
+    }
 
 
 def _offset(
