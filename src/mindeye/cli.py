@@ -224,7 +224,7 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
     elif flags.verb == "prepare":
         print(prepare(chosen))
     elif flags.verb == "fetch":
-        print(fetch(chosen))
+        fetch(chosen, tell=print)
     elif flags.verb == "export-shards":
         print(export(chosen))
     elif flags.verb in ("info", "check"):

@@ -164,12 +164,12 @@ def add_fetch(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
     what.add_subcommand("nsd", nsd, help="the Natural Scenes Dataset")
 
 
-def fetch(flags: Namespace) -> str:
-    """Return the text that ``fetch`` prints."""
+def fetch(flags: Namespace, tell: Callable[[str], None]) -> None:
+    """Carry ``fetch`` out; `tell` gets its lines as they come, for the list precedes the files."""
     from mindeye.fetching.config import FetchConfig
     from mindeye.fetching.fetch import fetch_nsd
 
-    return fetch_nsd(from_flags(FetchConfig, flags[flags.what]))
+    fetch_nsd(from_flags(FetchConfig, flags[flags.what]), tell=tell)
 
 
 def add_export(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from mindeye.errors import UsageError
+from mindeye.sources.numbers import parse_numbers
 
 BetasVersion = Literal["betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR"]
 
@@ -32,8 +32,8 @@ class FetchConfig:
         Version of the single-trial betas.
     file_format
         `hdf5` (random access, uncompressed) or `nii` (`.nii.gz`, smaller).
-    stimuli
-        Also the 73,000 pictures shown, about 39.6 GB, the same file for all subjects.
+    no_stimuli
+        Without the 73,000 pictures shown, about 39.6 GB, the same file for all subjects.
     synthetic
         Also the NSD-synthetic session: betas, design and pictures.
     imagery
@@ -53,7 +53,7 @@ class FetchConfig:
     sessions: str = "all"
     betas: BetasVersion = "betas_fithrf_GLMdenoise_RR"
     file_format: Literal["hdf5", "nii"] = "hdf5"
-    stimuli: bool = True
+    no_stimuli: bool = False
     synthetic: bool = False
     imagery: bool = False
     dry_run: bool = False
@@ -79,52 +79,13 @@ class FetchConfig:
     @property
     def session_numbers(self) -> tuple[int, ...]:
         """Sessions asked for, from 1, in rising order, each once."""
-        return parse_sessions(self.sessions, SESSIONS_HELD[self.subject - 1])
+        held = range(1, SESSIONS_HELD[self.subject - 1] + 1)
+        return tuple(parse_numbers(self.sessions, held, what="session"))
 
     @property
     def subject_name(self) -> str:
         """The subject as NSD's folders name it, such as `subj01`."""
         return f"subj{self.subject:02d}"
-
-
-def parse_sessions(text: str, held: int) -> tuple[int, ...]:
-    """Read a choice of sessions such as `all`, `1-40` or `1,3-5`.
-
-    Parameters
-    ----------
-    text
-        The choice; numbers count from 1.
-    held
-        Sessions that the subject took part in.
-
-    Returns
-    -------
-    tuple of int
-        The sessions in rising order, each once.
-
-    Raises
-    ------
-    UsageError
-        If the text is malformed, empty, or asks for sessions that were never held.
-    """
-    if text.strip() == "all":
-        return tuple(range(1, held + 1))
-    chosen: set[int] = set()
-    for part in text.split(","):
-        # Few digits: a range of billions would be written out before it is refused.
-        match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
-        if match is None:
-            raise UsageError(f"--sessions {text!r}: write all, or numbers and ranges: 1,3-5")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if first < 1 or last < first:
-            raise UsageError(f"--sessions {text!r}: {part.strip()} is no range of sessions from 1")
-        chosen.update(range(first, last + 1))
-    if max(chosen) > held:
-        raise UsageError(
-            f"--sessions {text!r}: this subject took part in {held} sessions; "
-            f"ask for 1-{held} or all"
-        )
-    return tuple(sorted(chosen))
 
 
 def _check_endpoint(endpoint: str) -> None:

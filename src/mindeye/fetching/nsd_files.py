@@ -87,7 +87,7 @@ def wanted_files(config: FetchConfig) -> list[Wanted]:
         Wanted(f"{betas}/betas_session{number:02d}.{_suffix(config)}", size)
         for number in config.session_numbers
     ]
-    if config.stimuli:
+    if not config.no_stimuli:
         files.append(Wanted("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", PICTURE_BYTES))
     return files
 
@@ -148,7 +148,7 @@ def _imagery(config: FetchConfig) -> list[Wanted]:
         Wanted(behaviour, SMALL, required=False, listed=True),
         _extra_betas(config, "imagery"),
     ]
-    if config.stimuli:
+    if not config.no_stimuli:
         pictures = "nsddata_stimuli/stimuli/nsdimagery/"
         files.append(Wanted(pictures, 614_000_000, required=False, listed=True))
     return files
