@@ -7,6 +7,7 @@ features describe: layout and colour by default, meaning with embeddings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,8 @@ FEWEST_CLUSTERS, MOST_CLUSTERS = 4, 100
 
 def default_clusters(stimuli: int) -> int:
     """Return the square root of the number of stimuli, within 4 to 100 and the number itself."""
-    return min(max(round(stimuli**0.5), FEWEST_CLUSTERS), MOST_CLUSTERS, stimuli)
+    root = round(math.sqrt(stimuli))
+    return min(max(root, FEWEST_CLUSTERS), MOST_CLUSTERS, stimuli)
 
 
 def cluster_split(

@@ -81,11 +81,11 @@ class SessionFacts:
         try:
             with np.load(path, allow_pickle=False) as file:
                 count = int(file["voxels"])
-                flags = [
+                constant, not_finite, saturated = (
                     np.unpackbits(file[name], count=count).astype(bool)
                     for name in ("constant", "not_finite", "saturated")
-                ]
-                return cls(int(file["session"]), *flags, file["digests"])
+                )
+                return cls(int(file["session"]), constant, not_finite, saturated, file["digests"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{path} is missing or damaged ({error}); delete the unfinished preparation beside "
