@@ -14,13 +14,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MINDEYE_PROGRESS"] = "0"
 
 from mindeye.data.simulate import simulate_subject
-from mindeye.data.simulation import SimulateConfig
 from mindeye.data.subject import Subject
 from parity.table import pytest_terminal_summary  # noqa: F401
-
-SMALL = SimulateConfig(
-    train=60, test=20, voxels=120, sessions=3, ceiling_low=0.3, ceiling_high=0.3, noise_factors=5
-)
+from small_simulation import SMALL
 
 
 @pytest.fixture(scope="session")

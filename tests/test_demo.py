@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from conftest import SMALL
 from mindeye.errors import ConfigError
 from mindeye.runs import read_json
 from mindeye.settings import run_config
 from mindeye.stages.demo import run_demo
+from small_simulation import SMALL
 from test_pipeline import PIXELS
 
 Rows = dict[tuple[str, str], dict[str, Any]]

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import SMALL
 from mindeye.cli import main
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.subject import Subject
 from mindeye.runs import read_json
 from mindeye.settings import run_config
 from mindeye.stages import STAGES, run_all, start_run
+from small_simulation import SMALL
 from test_pipeline import PIXELS, ZOO
 
 FEW = ["evaluate.resamples=50", "high.optim.epochs=3", "low.optim.epochs=2"]

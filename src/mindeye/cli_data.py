@@ -136,7 +136,7 @@ def prepare(flags: Namespace) -> str:
 
         source = SOURCES[flags.source]
         read = getattr(importlib.import_module(source.module), source.reader)
-        config = from_flags(config_of(source), chosen)
+        config: Any = from_flags(config_of(source), chosen)
         recording = read(chosen.root, config) if source.root else read(config)
         subject = prepare_recording(recording, chosen.out, from_flags(PrepareConfig, chosen))
     return facts_text(describe(subject))

@@ -61,6 +61,8 @@ def _look(description: str, total: int | None, done: int, shown: bool) -> dict[s
         "desc": f"{description:<12}",
         "total": total,
         "initial": done,
+        # No bar for what is done at once.
+        "delay": 1.0,
         # A file or a CI log gets a line every few seconds, a terminal a living bar.
         "mininterval": 0.1 if sys.stderr.isatty() else 5.0,
         "disable": not shown or os.environ.get("MINDEYE_PROGRESS") == "0",

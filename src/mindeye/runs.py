@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindeye import __version__
-from mindeye.errors import MindEyeError
+from mindeye.errors import DataError, MindEyeError
 
 SMALLEST_FREE = 1 << 16
 """Bytes; a write that failed with less than this left failed for want of space."""
@@ -102,6 +103,45 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write an .npy file atomically; object arrays are refused since they would be pickles."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+NPY_ERRORS = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    TokenError,
+    EOFError,
+    OSError,
+    OverflowError,
+    MemoryError,
+)
+"""What NumPy raises at a damaged .npy file; its header is a Python literal, read as one."""
+
+
+def open_array(path: Path, advice: str) -> NDArray[Any]:
+    """Open an .npy file memory-mapped, read-only; nothing in it is executed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    advice
+        What to do if it is not one, for the message.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, no .npy file, or one of Python objects.
+    """
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except NPY_ERRORS as error:
+        raise DataError(
+            f"{path} is missing or not a plain .npy array ({error}); {advice}"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} is an archive of arrays, not one .npy array; {advice}")
+    return array
 
 
 def sha256(path: Path) -> str:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import SMALL
 from mindeye.data.ideal import LEAST_DEVIATION, log_likelihood
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.subject import Subject
+from small_simulation import SMALL
 
 
 def _truth(subject: Subject, name: str) -> np.ndarray:

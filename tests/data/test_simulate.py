@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import SMALL
 from mindeye.data.ideal import log_likelihood
 from mindeye.data.responses import feature_maps, gabor_filters, low_level_responses
 from mindeye.data.simulate import simulate_subject
@@ -14,6 +13,7 @@ from mindeye.data.simulation import SimulateConfig
 from mindeye.data.subject import Subject
 from mindeye.data.subject_checks import check_subject
 from mindeye.errors import DataError
+from small_simulation import SMALL
 
 
 def test_a_simulated_subject_passes_its_own_check(small_subject: Subject) -> None:

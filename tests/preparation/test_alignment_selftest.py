@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
-from conftest import SMALL
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.subject import Subject
 from mindeye.data.trials import complete_trials
@@ -30,6 +29,7 @@ from mindeye.preparation.picture_features import (
     principal_components,
     thumbnails,
 )
+from small_simulation import SMALL
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 QUICK = AlignmentConfig(permutations=99)

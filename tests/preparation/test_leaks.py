@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import SMALL
 from mindeye.data.preprocess import fit_scaler
 from mindeye.data.scenes import draw_scenes, make_scenes
 from mindeye.data.simulate import simulate_subject
@@ -23,6 +22,7 @@ from mindeye.preparation.leaks import (
     duplicates_error,
     scaling_leak,
 )
+from small_simulation import SMALL
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 PHOTOGRAPHS = SHARED / "imagenet_sample_128" / "images.npz"

@@ -22,10 +22,10 @@ def test_blocks_put_together_are_the_whole(tmp_path: Path, monkeypatch) -> None:
     whole = np.arange(17 * 11, dtype=np.float32).reshape(17, 11)
     np.save(tmp_path / "a.npy", whole)
     np.testing.assert_array_equal(
-        np.concatenate([block for _, block in row_blocks(tmp_path / "a.npy")]), whole
+        np.concatenate([block for _, block in row_blocks(tmp_path / "a.npy", "rows")]), whole
     )
     columns = np.array([0, 2, 3, 7, 10])
-    blocks = list(column_blocks(tmp_path / "a.npy", columns))
+    blocks = list(column_blocks(tmp_path / "a.npy", columns, "columns"))
     assert len(blocks) == 5
     np.testing.assert_array_equal(
         np.concatenate([block for _, block in blocks], axis=1), whole[:, columns]

@@ -143,8 +143,8 @@ def fault(name: str, arrays: Write, tmp_path: Path) -> dict[str, Path]:
         ("empty id", "row 6 of the trial table has no stimulus_id"),
         ("unknown split", "'training'"),
         ("unreadable image", "is not a readable image"),
-        ("not an array", "is not a plain numeric .npy file"),
-        ("pickle", "is not a plain numeric .npy file"),
+        ("not an array", "not a plain .npy array"),
+        ("pickle", "not a plain .npy array"),
     ],
 )
 def test_a_planted_fault_is_named_with_its_place(

@@ -101,7 +101,7 @@ def test_shared_pictures_are_the_test_split(files: Path) -> None:
 
 
 def test_the_older_test_set_leaves_later_shared_trials_out(files: Path) -> None:
-    recording = read_mindeye2(files, MindEye2Config(test="test"))
+    recording = read_mindeye2(files, MindEye2Config(test_trials="test"))
     later = np.flatnonzero((ORDER < SHARED) & (np.arange(TRIALS) >= 750))
     assert len(later) > 10
     assert recording.info["trials_not_used"] == len(later)

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat
 
-from conftest import SMALL
 from mindeye.data.simulate import Simulation, simulate, simulate_subject, write_simulation
 from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import ConfigError, DataError
 from mindeye.sources.nsd import read_nsd
 from mindeye.sources.nsd_layout import NsdConfig
 from mindeye.sources.nsd_miniature import MiniatureConfig, miniature_of, write_miniature
+from small_simulation import SMALL
 
 
 @pytest.fixture(scope="module")

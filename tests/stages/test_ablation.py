@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import yaml
 
-from conftest import SMALL
 from mindeye.ablations import plan_names, read_plan
 from mindeye.cli import main
 from mindeye.data.simulate import simulate_subject
@@ -28,6 +27,7 @@ from mindeye.runs import read_json
 from mindeye.stages import start_run
 from mindeye.stages.ablation import run_ablation, share_stages
 from mindeye.stages.ablation_table import DIRECTIONS, RowResult, write_tables
+from small_simulation import SMALL
 from test_pipeline import PIXELS
 
 PLAN: dict[str, Any] = {

@@ -30,6 +30,7 @@ from mindeye.data.trials import read_trials, trials_by_stimulus
 from mindeye.errors import DataError
 from mindeye.progress import track
 from mindeye.runs import (
+    open_array,
     provenance,
     read_json,
     sha256,
@@ -118,13 +119,7 @@ class Subject:
 
 
 def _load_array(path: Path) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} is missing or not a plain .npy array ({error}); prepare the subject again"
-        ) from error
-    return array
+    return open_array(path, "prepare the subject again")
 
 
 def load_subject(folder: str | Path) -> Subject:

@@ -13,7 +13,7 @@ from mindeye.errors import DataError
 from mindeye.progress import track
 from mindeye.runs import sha256
 
-GUARDS = ("leaks", "scaling", "voxels", "noise ceiling", "alignment")
+GUARDS = ("leaks", "scaling", "broken voxels", "noise ceiling", "alignment")
 """Parts of a preparation's record that end in a verdict."""
 
 
@@ -88,7 +88,7 @@ def describe(subject: Subject) -> dict[str, Any]:
         "stimuli": len(subject.stimuli),
         "picture size": "{} x {}".format(*subject.pictures.shape[1:3]),
         **{f"{name} stimuli": len(ids) for name, ids in subject.splits.items()},
-        "repeats": int(subject.trials["repeat"].max()) + 1,
+        "repeats": int(subject.trials["stimulus_id"].value_counts().max()),
         "mean noise ceiling": None if ceilings is None else round(float(ceilings.mean()), 4),
         **_preparation_facts(info.get("preparation", {})),
     }

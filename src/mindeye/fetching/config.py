@@ -8,12 +8,8 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from mindeye.errors import UsageError
+from mindeye.sources.nsd_layout import SESSIONS_HELD, Betas
 from mindeye.sources.numbers import parse_numbers
-
-BetasVersion = Literal["betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR"]
-
-SESSIONS_HELD = (40, 40, 32, 30, 40, 32, 40, 30)
-"""Core sessions of subj01 to subj08 (NSD Data Manual, "Technical notes", final numbers)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class FetchConfig:
     subject: int
     root: Path
     sessions: str = "all"
-    betas: BetasVersion = "betas_fithrf_GLMdenoise_RR"
+    betas: Betas = "betas_fithrf_GLMdenoise_RR"
     file_format: Literal["hdf5", "nii"] = "hdf5"
     no_stimuli: bool = False
     synthetic: bool = False
@@ -66,8 +62,8 @@ class FetchConfig:
             raise UsageError(
                 f"--subject {self.subject}: NSD has subjects 1 to {len(SESSIONS_HELD)}"
             )
-        if self.betas not in get_args(BetasVersion):
-            known = ", ".join(get_args(BetasVersion))
+        if self.betas not in get_args(Betas):
+            known = ", ".join(get_args(Betas))
             raise UsageError(f"--betas {self.betas} is not a version of NSD's betas; use {known}")
         if self.file_format not in ("hdf5", "nii"):
             raise UsageError(f"--file-format {self.file_format} is unknown; use hdf5 or nii")

@@ -13,12 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mindeye.fetching.config import FetchConfig
-
-GRIDS = (
-    (81, 104, 83), (82, 106, 84), (81, 106, 82), (85, 99, 80),
-    (79, 97, 78), (85, 113, 83), (78, 95, 81), (80, 103, 78),
-)  # fmt: skip
-"""Voxels (X, Y, Z) of the 1.8-mm volumes of subj01 to subj08 (NSD Data Manual)."""
+from mindeye.sources.nsd_layout import GRIDS
 
 TRIALS = {"core": 750, "synthetic": 744, "imagery": 720}
 """Betas in a session of each experiment (NSD Data Manual)."""

@@ -35,6 +35,7 @@ from mindeye.preparation.picture_features import (
 )
 from mindeye.preparation.voxel_checks import SessionFacts, judge
 from mindeye.progress import track
+from mindeye.runs import open_array
 from mindeye.sources.recording import Recording
 
 Record = dict[str, Any]
@@ -42,7 +43,10 @@ Record = dict[str, Any]
 LEFT_OUT = "left_out"
 """Split of a stimulus that is stored but used by nothing: a copy of a picture in another split."""
 
-CLUSTER_COMPONENTS = 20
+CLUSTER_COMPONENTS = 10
+"""Held-out clusters are 1.22 x as far from training as random pictures with 10, 1.12 x with 20."""
+LISTED_PAIRS = 100
+"""Copies named in `subject.json`; the rest are counted."""
 THUMBNAIL = 64
 
 
@@ -57,7 +61,11 @@ def guard_pictures(
         If there is a copy and ``duplicates`` is ``refuse``.
     """
     pairs = check_leaks(pictures, list(stimuli["stimulus_id"]), splits_of(stimuli))
-    record: Record = {"pairs": [asdict(pair) for pair in pairs], "mode": config.duplicates}
+    record: Record = {
+        "mode": config.duplicates,
+        "count": len(pairs),
+        "pairs": [asdict(pair) for pair in pairs[:LISTED_PAIRS]],
+    }
     if not pairs:
         return stimuli, {**record, "verdict": "no picture is in two splits"}
     if config.duplicates == "refuse":
@@ -87,7 +95,7 @@ def guard_voxels(
     """
     judgement = judge(facts, config.bad_voxels, voxels=voxels)
     kept = np.flatnonzero(judgement.kept).astype(np.int64)
-    verdict = f"{len(kept)} of {len(judgement.kept)} kept; "
+    verdict = f"{judgement.dropped} of {len(judgement.kept)}: "
     verdict += ", ".join(
         f"{getattr(judgement, name)} {name.replace('_', ' ')}"
         for name in ("constant", "not_finite", "saturated")
@@ -164,10 +172,7 @@ def hold_out_clusters(recording: Recording, config: PrepareConfig) -> HoldOut:
 
 
 def _embeddings(path: Path, ids: Sequence[str]) -> NDArray[np.floating]:
-    try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is missing or not a plain .npy array: {error}") from error
+    table = open_array(path, "give one row of numbers a picture, in the order of the stimulus ids")
     bad = [s for s in ids if not s.isdecimal() or int(s) >= len(table)]
     if table.ndim != 2 or not np.issubdtype(table.dtype, np.floating) or bad:
         what = f"has no row {bad[0]!r}" if bad else f"has shape {table.shape}, type {table.dtype}"

@@ -146,7 +146,7 @@ def _put_together(
             "zscore": zscore,
             "chosen": counts(choice, recording),
             "leaks": leaks,
-            "voxels": voxel_facts,
+            "broken voxels": voxel_facts,
             "scaling": scaling,
             "alignment": aligned,
             "noise ceiling": ceiling,

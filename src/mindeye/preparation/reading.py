@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -30,7 +30,7 @@ def resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def read_pictures(draft: Draft, recording: Recording, ids: Sequence[str], size: int) -> None:
-    """Write the pictures of the wanted stimuli to `stimuli.npy`, from where an earlier call stopped.
+    """Write the wanted pictures to `stimuli.npy`, from where an earlier call stopped.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def read_pictures(draft: Draft, recording: Recording, ids: Sequence[str], size: 
 
 
 def _checked(
-    pictures: Iterator[NDArray[np.uint8]] | Sequence[NDArray[np.uint8]],
+    pictures: Iterable[NDArray[np.uint8]],
     ids: Sequence[str],
     size: int,
 ) -> Iterator[NDArray[np.uint8]]:

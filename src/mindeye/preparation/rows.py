@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mindeye.progress import track
 from mindeye.runs import naming_full_disk
 
 BLOCK_BYTES = 1 << 27
@@ -49,28 +50,32 @@ def write_rows(path: Path, rows: NDArray[np.int64], values: NDArray[Any]) -> Non
         os.fsync(file.fileno())
 
 
-def row_blocks(path: Path) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield all rows in order, a block at a time; the file is mapped anew for each.
+def row_blocks(path: Path, name: str) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield all rows in order, a block at a time, under a bar; the file is mapped anew for each.
 
     A map that stays open keeps every page it has touched in the process, up to the whole file.
     """
     shape = np.load(path, mmap_mode="r").shape
-    step = max(1, BLOCK_BYTES // (4 * int(np.prod(shape[1:]))))
-    for start in range(0, shape[0], step):
-        where = slice(start, min(start + step, shape[0]))
+    for where in track(_slices(shape[0], 4 * int(np.prod(shape[1:]))), name):
         yield where, np.array(np.load(path, mmap_mode="r")[where])
 
 
-def column_blocks(path: Path, columns: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[Any]]]:
+def column_blocks(
+    path: Path, columns: NDArray[np.int64], name: str
+) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield some columns of a (N, V) file, a block of them at a time, as (slice, (N, v)).
 
     The slice counts within `columns`.
     """
     rows = np.load(path, mmap_mode="r").shape[0]
-    step = max(1, BLOCK_BYTES // (4 * rows))
-    for start in range(0, len(columns), step):
-        where = slice(start, min(start + step, len(columns)))
+    for where in track(_slices(len(columns), 4 * rows), name):
         chosen = columns[where]
         first, last = int(chosen[0]), int(chosen[-1]) + 1
         block = np.array(np.load(path, mmap_mode="r")[:, first:last])
         yield where, block[:, chosen - first]
+
+
+def _slices(count: int, width: int) -> list[slice]:
+    """Cut `count` items of so many bytes each into blocks."""
+    step = max(1, BLOCK_BYTES // width)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

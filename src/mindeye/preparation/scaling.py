@@ -13,7 +13,6 @@ from mindeye.data.trials import trials_by_stimulus
 from mindeye.preparation.choices import Choice
 from mindeye.preparation.config import PrepareConfig
 from mindeye.preparation.rows import column_blocks, create_rows, row_blocks, write_rows
-from mindeye.progress import track
 from mindeye.runs import write_array
 from mindeye.sources.recording import Recording
 
@@ -64,7 +63,7 @@ def scale(
         for name in ("groups", "mean", "deviation"):
             write_array(out / "scaler" / f"{name}.npy", getattr(scaler, name))
     create_rows(out / "betas.npy", (trials, len(voxels)), np.float32)
-    for where, block in track(row_blocks(raw), "scale"):
+    for where, block in row_blocks(raw, "scale"):
         kept = block[:, voxels]
         rows = np.arange(where.start, where.stop)
         scaled = kept if scaler is None else scaler.apply(kept, sessions[rows])
@@ -80,7 +79,7 @@ def _fit(
     zscore: ZScore,
 ) -> Scaler:
     parts = []
-    for where, block in track(column_blocks(raw, voxels), "statistics"):
+    for where, block in column_blocks(raw, voxels, "statistics"):
         first = int(voxels[where.start])
         part = fit_scaler(block, sessions, training, zscore=zscore, first_voxel=first)
         assert part is not None
@@ -97,7 +96,7 @@ def measure_ceiling(betas: Path, trials: pd.DataFrame) -> NDArray[np.float32] | 
     voxels = np.load(betas, mmap_mode="r").shape[1]
     by_stimulus = list(trials_by_stimulus(trials).values())
     parts = []
-    for _, block in track(column_blocks(betas, np.arange(voxels)), "ceiling"):
+    for _, block in column_blocks(betas, np.arange(voxels), "ceiling"):
         part = noise_ceiling(block, by_stimulus)
         if part is None:
             return None

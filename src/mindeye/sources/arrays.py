@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mindeye.data.trials import complete_trials, read_trials
 from mindeye.errors import DataError
+from mindeye.runs import open_array
 from mindeye.sources.picture_folder import find_pictures, read_picture
 from mindeye.sources.recording import ReadPictures, Recording
 
@@ -90,12 +91,7 @@ def read_arrays(config: ArraysConfig) -> Recording:
 
 
 def _open_betas(path: Path) -> NDArray[Any]:
-    if not path.is_file():
-        raise DataError(f"no betas at {path}; give an .npy file of shape (trials, voxels)")
-    try:
-        betas: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a plain numeric .npy file: {error}") from error
+    betas = open_array(path, "give an .npy file of shape (trials, voxels)")
     if betas.ndim != 2 or not np.issubdtype(betas.dtype, np.number) or betas.size == 0:
         raise DataError(
             f"{path} has shape {betas.shape} and type {betas.dtype}; betas are numbers of shape "
@@ -135,10 +131,7 @@ def _rows(pictures: NDArray[np.uint8], ids: Sequence[str]) -> Iterator[NDArray[n
 
 
 def _open_pictures(path: Path, ids: list[str]) -> NDArray[np.uint8]:
-    try:
-        pictures: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a plain .npy file: {error}") from error
+    pictures = open_array(path, "give a folder of images or an .npy file")
     grey_or_rgb = pictures.ndim == 3 or (pictures.ndim == 4 and pictures.shape[-1] == 3)
     if pictures.dtype != np.uint8 or not grey_or_rgb or len(pictures) == 0:
         raise DataError(

@@ -54,19 +54,19 @@ class MindEye2Config:
     ----------
     subject
         subj01 to subj08.
-    test
+    test_trials
         ``new_test``, shared pictures of all sessions, or ``test``, those of the sessions that
         were public before; with ``test`` the later trials of shared pictures are left out.
     """
 
     subject: str = "subj01"
-    test: Literal["new_test", "test"] = "new_test"
+    test_trials: Literal["new_test", "test"] = "new_test"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"subj0[1-8]", self.subject):
             raise UsageError(f"subject {self.subject!r} is not one of subj01 ... subj08")
-        if self.test not in ("new_test", "test"):
-            raise UsageError(f"test is {self.test!r}; it may be new_test or test")
+        if self.test_trials not in ("new_test", "test"):
+            raise UsageError(f"test_trials is {self.test_trials!r}; it may be new_test or test")
 
 
 def read_mindeye2(root: Path, config: MindEye2Config) -> Recording:
@@ -96,7 +96,7 @@ def read_mindeye2(root: Path, config: MindEye2Config) -> Recording:
     folder = root / "wds" / config.subject
     shards = {
         "train": find_shards(folder / "train", ""),
-        "test": find_shards(folder / config.test, ""),
+        "test": find_shards(folder / config.test_trials, ""),
     }
     trials = _trials(shards, config, rows=count, pictures=known)
     ids = sorted(set(trials["stimulus_id"]), key=int)
@@ -114,7 +114,7 @@ def read_mindeye2(root: Path, config: MindEye2Config) -> Recording:
             "licence": "NSD terms of use (http://naturalscenesdataset.org)",
             "space": "func1pt8mm, nsdgeneral",
             "simulated": False,
-            "test_trials": config.test,
+            "test_trials": config.test_trials,
             "trials_not_used": count - len(trials),
         },
         scaled=SCALED,

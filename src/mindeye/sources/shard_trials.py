@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mindeye.data.trials import complete_trials
 from mindeye.errors import DataError
+from mindeye.runs import NPY_ERRORS
 from mindeye.sources.shard_samples import PICTURES_OF_NSD, ShardSample
-from mindeye.sources.tar_index import NPY_ERRORS
 
 TRIALS_A_SESSION = 750
 

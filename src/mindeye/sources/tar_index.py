@@ -16,25 +16,13 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
-
-NPY_ERRORS = (
-    ValueError,
-    TypeError,
-    SyntaxError,
-    TokenError,
-    EOFError,
-    OSError,
-    OverflowError,
-    MemoryError,
-)
-"""What NumPy raises at a damaged .npy file; its header is a Python literal, read as one."""
+from mindeye.runs import NPY_ERRORS
 
 BLOCK = 512
 """Bytes of a tar block; members are padded to it and the file ends with two blocks of zeros."""
