@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mindeye.cli import main
-from mindeye.data.subject import Subject
+from mindeye.data.subject import Subject, write_subject
 from mindeye.diffusion import NoiseSchedule
 from mindeye.models.decoder import Decoder
 from mindeye.models.imported import import_checkpoint
@@ -268,3 +268,22 @@ CONTRADICTIONS = {
 def test_options_that_contradict_each_other(run_told: Run, case: str) -> None:
     words, message = CONTRADICTIONS[case]
     assert message in run_told(*PIXELS, *words)
+
+
+def test_a_subject_with_nothing_to_train_on(
+    capsys: pytest.CaptureFixture[str], small_subject: Subject, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tested"
+    write_subject(
+        folder,
+        betas=small_subject.betas,
+        trials=small_subject.trials,
+        pictures=small_subject.pictures,
+        stimuli=small_subject.stimuli.assign(split="test"),
+        voxels=small_subject.voxels,
+        info={"source": "test"},
+    )
+    words = ["run", "demo", f"--subject-dir={folder}", f"--out={tmp_path / 'run'}", *PIXELS]
+    assert main(words) == 2
+    assert "has no train stimuli" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mindeye.config import RunConfig
+from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.subject_checks import validate
 from mindeye.errors import ConfigError, DataError
@@ -112,6 +113,12 @@ def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
     problems = validate(subject)
     if problems:
         raise DataError(f"{subject_dir}: {problems[0]}")
+    empty = [name for name in SPLITS if not subject.splits[name]]
+    if empty:
+        raise DataError(
+            f"{subject_dir} has no {empty[0]} stimuli; a run needs train, val and test, prepare it "
+            "with another --test"
+        )
     content = {
         "config": config_dict(config),
         "subject_dir": str(Path(subject_dir).resolve()),
