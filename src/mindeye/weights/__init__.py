@@ -1,0 +1,1 @@
+"""Published models: which, whose, how large, under what terms, and where they lie on disk."""
