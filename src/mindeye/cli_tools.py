@@ -8,6 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mindeye.errors import UsageError
 from mindeye.runs import write_json
 from mindeye.settings import preset_content, preset_names, run_config
 
@@ -92,6 +93,55 @@ def add_bench_prior(benches: Any, new: NewParser) -> None:
     benches.add_subcommand("prior", prior, help="samplers of the diffusion prior")
 
 
+def add_bench_prepare(benches: Any, new: NewParser) -> None:
+    """Add ``bench prepare``."""
+    prepare = new(
+        "Prepare a synthetic NSD tree of real size: time and peak memory, and the reading of a "
+        "region's betas beside every other way of reading them."
+    )
+    prepare.add_argument(
+        "--work", type=Path, required=True,
+        help="folder for the tree, kept and used again (5 GB; 10 GB while it is measured)",
+    )  # fmt: skip
+    prepare.add_argument("--json", type=Path, required=True, help="file to write")
+    prepare.add_argument("--sessions", type=int, default=3, help="sessions of the tree")
+    prepare.add_argument("--voxels", type=int, default=15724, help="V (NSD subject 1 by default)")
+    prepare.add_argument("--trials", type=int, default=750, help="trials a session")
+    prepare.add_argument(
+        "--grid", type=tuple[int, int, int], default=(81, 104, 83), help="X, Y, Z, as [81,104,83]"
+    )
+    prepare.add_argument("--pictures", type=int, default=1500, help="pictures shown up to 3 times")
+    prepare.add_argument("--size", type=int, default=425, help="picture side in pixels")
+    prepare.add_argument(
+        "--forty", action="store_true",
+        help="also 40 sessions of as many voxels on a small grid (20 GB, some minutes)",
+    )  # fmt: skip
+    prepare.add_argument("--repetitions", type=int, default=5, help="timings a way, in turns")
+    prepare.add_argument("--seed", type=int, default=0, help="of all that is drawn")
+    benches.add_subcommand("prepare", prepare, help="preparation of NSD at real size")
+
+
+def add_bench_batches(benches: Any, new: NewParser) -> None:
+    """Add ``bench batches``."""
+    batches = new(
+        "Read batches out of a prepared subject beside batches out of webdataset shards of it, in "
+        "one run. Without --subject-dir a subject of random betas is made, and removed."
+    )
+    batches.add_argument("--json", type=Path, required=True, help="file to write")
+    batches.add_argument("--subject-dir", type=Path | None, default=None, help="a prepared subject")
+    batches.add_argument(
+        "--shards", type=Path | None, default=None, help="its shards; exported where not given"
+    )
+    batches.add_argument("--stimuli", type=int, default=600, help="of the made subject")
+    batches.add_argument("--voxels", type=int, default=15724, help="V of the made subject")
+    batches.add_argument("--size", type=int, default=256, help="picture side of the made subject")
+    batches.add_argument("--batch-size", type=int, default=32, help="samples a batch")
+    batches.add_argument("--batches", type=int, default=16, help="batches of shards a timing")
+    batches.add_argument("--repetitions", type=int, default=5, help="timings a way, in turns")
+    batches.add_argument("--seed", type=int, default=0, help="of the made subject and all draws")
+    benches.add_subcommand("batches", batches, help="batches of a subject and of shards")
+
+
 def add_bench(verbs: Any, new: NewParser) -> None:
     """Add the verb ``bench`` and what it can time."""
     bench = new("Time and weigh ours beside the published way, in one run. Not a test: no limits.")
@@ -99,6 +149,8 @@ def add_bench(verbs: Any, new: NewParser) -> None:
     benches = bench.add_subcommands(dest="what", metavar="WHAT")
     add_bench_train(benches, new)
     add_bench_prior(benches, new)
+    add_bench_prepare(benches, new)
+    add_bench_batches(benches, new)
 
 
 def bench(flags: Namespace, overrides: Sequence[str]) -> str:
@@ -165,7 +217,58 @@ def bench_prior(flags: Namespace, overrides: Sequence[str]) -> str:
     return prior_text(content)
 
 
+def bench_prepare(flags: Namespace, overrides: Sequence[str]) -> str:
+    """Return the text that ``bench prepare`` prints."""
+    from mindeye.bench.prepare import PrepareBench, bench_prepare, table
+    from mindeye.bench.prepare_files import TreeConfig
+
+    _no_fields("prepare", overrides)
+    tree = TreeConfig(
+        sessions=flags.sessions,
+        trials=flags.trials,
+        voxels=flags.voxels,
+        grid=tuple(flags.grid),
+        pictures=flags.pictures,
+        size=flags.size,
+        seed=flags.seed,
+    )
+    content = bench_prepare(
+        PrepareBench(flags.work, tree, forty=flags.forty, repetitions=flags.repetitions)
+    )
+    write_json(flags.json, content)
+    return table(content)
+
+
+def bench_batches(flags: Namespace, overrides: Sequence[str]) -> str:
+    """Return the text that ``bench batches`` prints."""
+    from mindeye.bench.batches import BatchesBench, bench_batches, table
+
+    _no_fields("batches", overrides)
+    content = bench_batches(
+        BatchesBench(
+            subject=flags.subject_dir,
+            shards=flags.shards,
+            stimuli=flags.stimuli,
+            voxels=flags.voxels,
+            size=flags.size,
+            batch_size=flags.batch_size,
+            batches=flags.batches,
+            repetitions=flags.repetitions,
+            seed=flags.seed,
+        )
+    )
+    write_json(flags.json, content)
+    return table(content)
+
+
+def _no_fields(what: str, overrides: Sequence[str]) -> None:
+    if overrides:
+        raise UsageError(f"bench {what} takes no fields of a run; leave out {overrides[0]}")
+
+
 BENCHES: dict[str, Callable[[Namespace, Sequence[str]], str]] = {
     "train": bench_train,
     "prior": bench_prior,
+    "prepare": bench_prepare,
+    "batches": bench_batches,
 }

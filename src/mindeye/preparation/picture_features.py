@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mindeye.errors import DataError
+from mindeye.preparation.rows import release_pages
 from mindeye.progress import track
 
 Floats = NDArray[np.float32]
@@ -60,6 +61,8 @@ def thumbnails(
             # A box reduction to three times the size first: a large picture costs a third.
             picture = picture.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
         small[place] = np.asarray(picture)
+        if place % CHUNK == CHUNK - 1:
+            release_pages(pictures)
     return small
 
 

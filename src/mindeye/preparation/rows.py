@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,21 @@ def write_rows(path: Path, rows: NDArray[np.int64], values: NDArray[Any]) -> Non
             file.write(content[part[0] : part[-1] + 1].tobytes())
         file.flush()
         os.fsync(file.fileno())
+
+
+def release_pages(array: NDArray[Any]) -> None:
+    """Let go of what was read of a memory-mapped file so far; it can be read again.
+
+    A map keeps every page it has touched in the process, up to the whole file: 5.4 GB of pictures.
+    Does nothing to arrays in memory, to maps that can be written, and where the system has no way.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap) and base.mode != "r":
+            return
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def row_blocks(path: Path, name: str) -> Iterator[tuple[slice, NDArray[Any]]]:

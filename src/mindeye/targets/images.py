@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as vision
 
 def to_images(pictures: NDArray[np.uint8]) -> Tensor:
     """Turn pictures (N, H, W, 3), 0..255, into images."""
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float().div_(255)
 
 
 def to_pictures(images: Tensor) -> NDArray[np.uint8]:
