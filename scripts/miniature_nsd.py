@@ -1,7 +1,7 @@
 """Does a decoder reach through `prepare nsd` what it reaches on the simulated subject itself?
 
 Writes the demo's subject as a miniature of NSD's files, prepares it from them, runs the demo's
-preset on both and prints retrieval side by side, with a paired difference over stimuli:
+preset on both and prints retrieval side by side:
 
     python scripts/miniature_nsd.py --out DIR --seed 0
 """
