@@ -26,6 +26,7 @@ from mindeye.preparation.guards import (
     hold_out_clusters,
     splits_of,
 )
+from mindeye.preparation.preview import GIVEN_CEILING, write_preview
 from mindeye.preparation.reading import read_pictures, read_sessions
 from mindeye.preparation.scaling import UNITS, measure_ceiling, resolve_zscore, scale
 from mindeye.sources.recording import Recording
@@ -74,18 +75,22 @@ def prepare(recording: Recording, out: str | Path, config: PrepareConfig | None 
         if draft.is_new:
             draft.discard()
         raise
+    trials = trials.drop(columns="split", errors="ignore")
+    info = {
+        "subject": recording.subject,
+        **recording.info,
+        "units": parts.units,
+        "preparation": {"key": whole, **parts.facts, "config": config_dict(config)},
+    }
+    betas = np.load(draft.folder / "betas.npy", mmap_mode="r")
+    write_preview(Subject(draft.folder, info, betas, trials, parts.stimuli, parts.voxels))
     return seal_subject(
         draft.folder,
         folder,
-        trials=trials.drop(columns="split", errors="ignore"),
+        trials=trials,
         stimuli=parts.stimuli,
         voxels=parts.voxels,
-        info={
-            "subject": recording.subject,
-            **recording.info,
-            "units": parts.units,
-            "preparation": {"key": whole, **parts.facts, "config": config_dict(config)},
-        },
+        info=info,
         more=parts.more,
         scratch=SCRATCH,
     )
@@ -173,7 +178,8 @@ def _voxel_table(
     voxels = recording.voxels.iloc[kept].reset_index(drop=True)
     if ceiling is None:
         return voxels, "not known: fewer than two stimuli were repeated"
-    if "noise_ceiling" not in voxels:
-        voxels["noise_ceiling"] = ceiling
     middle, high = np.percentile(ceiling, [50, 90])
-    return voxels, f"median {middle:.3f}, 90th percentile {high:.3f} (one trial, from repeats)"
+    verdict = f"median {middle:.3f}, 90th percentile {high:.3f} (one trial, from repeats)"
+    if "noise_ceiling" in voxels:
+        return voxels, f"{verdict}; {GIVEN_CEILING}"
+    return voxels.assign(noise_ceiling=ceiling), verdict
