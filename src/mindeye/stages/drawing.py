@@ -14,6 +14,7 @@ from mindeye.generation.reconstruct import (
     draw_candidates,
     pick_by_brain,
 )
+from mindeye.models.pipelines import HighLevel
 from mindeye.runs import write_array, write_json
 from mindeye.stages.embedding import generator_of
 from mindeye.stages.learning import load_high, load_low
@@ -75,7 +76,7 @@ def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> Non
     count, draws = len(work.drawn_ids), config.candidates
     seeds = candidate_seeds(work.config.seed, count, draws, purpose=1)
     brain, backbone = (predicted(work, n)[:count] for n in ("contrastive", "backbone"))
-    samples = _sample(work, backbone, brain, seeds, draws)
+    samples = sample_embeddings(work, load_high(work), backbone, brain, seeds)
     starts: dict[str, Tensor | None] = {"high": None}
     if low is not None and generator.uses_start:
         starts["both"] = low.repeat_interleave(draws, dim=0)
@@ -89,11 +90,23 @@ def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> Non
         _write(work, name, picked)
 
 
-def _sample(
-    work: Workspace, backbone: Tensor, brain: Tensor, seeds: list[int], draws: int
+def sample_embeddings(
+    work: Workspace, model: HighLevel, backbone: Tensor, brain: Tensor, seeds: list[int]
 ) -> Tensor:
-    """Return `draws` embeddings a brain, stimulus-major: prior samples or one estimate repeated."""
-    model = load_high(work)
+    """Return embeddings (S * n, K, D), stimulus-major: prior samples or one estimate repeated.
+
+    Parameters
+    ----------
+    work
+        The run.
+    model
+        Its trained high-level pipeline.
+    backbone, brain
+        (S, K, D) backbone and contrastive tokens.
+    seeds
+        One a sample, n for every stimulus.
+    """
+    draws = len(seeds) // len(backbone)
     if model.prior is None:
         with torch.inference_mode():
             estimate = model.point_estimate(backbone.to(work.device), brain.to(work.device))
