@@ -139,7 +139,9 @@ def prepare(flags: Namespace) -> str:
         config: Any = from_flags(config_of(source), chosen)
         recording = read(chosen.root, config) if source.root else read(config)
         subject = prepare_recording(recording, chosen.out, from_flags(PrepareConfig, chosen))
-    return facts_text(describe(subject))
+    told = facts_text(describe(subject))
+    preview = subject.path / "preview.png"
+    return f"{told}\nlook at {preview}" if preview.exists() else told
 
 
 def facts_text(facts: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@
         stimuli.csv     stimulus_id, split and, where known, caption; one row a picture
         voxels.csv      one row a voxel: noise_ceiling, x, y, z, roi ... (optional columns)
         scaler/         groups, mean, deviation of the z-scoring, for trials measured later
+        preview.png     what a person looks at first; not part of the fingerprint
         truth/          only for simulated subjects: what is needed for an ideal observer
         subject.json    source, space, units, licence, versions, SHA-256 of every file above
 """
