@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mindeye.errors import CheckpointError
-from mindeye.weights.table import Model, pickle_of
+from mindeye.weights.table import Model, pickle_of, within
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 NOT_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state")
@@ -94,14 +94,13 @@ def check_folder(
     if model is None:
         _check_any(asked, allow_pickles)
         return
-    start = f"{inside}/" if inside else ""
     for name in model.settings:
-        if name.startswith(start) and not _filled(folder / name):
+        if within(name, inside) and not _filled(folder / name):
             raise CheckpointError(f"{folder} lacks {name}, a download broke off; fetch it again")
-    for name in model.weights:
-        if name.startswith(start):
-            _check_needed(folder, name, allow_pickles)
-    if not any(n.startswith(start) for n in (*model.weights, *model.settings)):
+    wanted = [file.path for file in model.weights if within(file.path, inside)]
+    for name in wanted:
+        _check_needed(folder, name, allow_pickles)
+    if not wanted:
         _check_any(asked, allow_pickles)
 
 
