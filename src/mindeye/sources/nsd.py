@@ -36,6 +36,7 @@ from mindeye.sources.nsd_layout import (
     NsdPaths,
     find_sessions,
     parse_rois,
+    reason,
     require_file,
 )
 from mindeye.sources.nsd_voxels import choose_voxels, read_volume, used_files
@@ -142,11 +143,11 @@ def _read_marker(path: Path) -> Any:
     try:
         return read_json(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not readable JSON: {error}") from error
+        raise DataError(f"{path} is not readable JSON: {reason(error)}") from error
 
 
 def _bad_pictures(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} is cut off or damaged ({error}); fetch it again")
+    return DataError(f"{path} is cut off or damaged ({reason(error)}); fetch it again")
 
 
 def _check_pictures(path: Path, design: Design) -> None:

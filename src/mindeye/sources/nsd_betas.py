@@ -17,14 +17,13 @@ from itertools import product
 from pathlib import Path
 
 import h5py
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
-from mindeye.sources.nsd_layout import BETA_SCALE
-from mindeye.sources.nsd_voxels import NIFTI_ERRORS, Grid, say_grid
+from mindeye.sources.nsd_layout import BETA_SCALE, reason
+from mindeye.sources.nsd_voxels import NIFTI_ERRORS, Grid, open_nifti, say_grid
 
 KEY = "betas"
 BLOCK_BYTES = 100_000_000
@@ -91,7 +90,7 @@ def _inspect_hdf5(path: Path) -> BetaFile:
 
 def _inspect_nifti(path: Path) -> BetaFile:
     try:
-        stored = nib.load(path).dataobj
+        stored = open_nifti(path)
         dtype, shape = stored.dtype, stored.shape
         slope, intercept = float(stored.slope), float(stored.inter)
     except NIFTI_ERRORS as error:
@@ -108,8 +107,7 @@ def _inspect_nifti(path: Path) -> BetaFile:
 
 
 def _unreadable(path: Path, error: BaseException) -> DataError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DataError(f"{path} is cut off or damaged ({reason}); fetch it again")
+    return DataError(f"{path} is cut off or damaged ({reason(error)}); fetch it again")
 
 
 def check_files(files: Sequence[BetaFile], grid: Grid, *, source: Path) -> None:
@@ -251,7 +249,7 @@ def _corners(shape: tuple[int, ...], size: tuple[int, ...]) -> Iterator[tuple[in
 def _nifti_voxels(file: BetaFile, x: Ints, y: Ints, z: Ints) -> Stored:
     """Return stored numbers (T, V), decompressing the file once from its start to its end."""
     # The offset is the opened image's: its header forgets it. No scale: the numbers as stored.
-    layout = nib.load(file.path).dataobj
+    layout = open_nifti(file.path)
     volume = layout.dtype.itemsize * int(np.prod(file.grid))
     step = max(1, BLOCK_BYTES // volume)
     stored = np.empty((file.trials, len(x)), dtype=np.int16)

@@ -30,7 +30,8 @@ from scipy.io.matlab import MatReadError
 
 from mindeye.data.trials import complete_trials
 from mindeye.errors import DataError
-from mindeye.sources.nsd_layout import SESSIONS_HELD, SUBJECTS, require_file
+from mindeye.sources.mat_check import check_mat
+from mindeye.sources.nsd_layout import SESSIONS_HELD, SUBJECTS, reason, require_file
 
 Ints = NDArray[np.int64]
 
@@ -79,7 +80,7 @@ def read_design(path: Path) -> Design:
     """
     require_file(path, "trial order (nsd_expdesign.mat)")
     try:
-        _check_elements(path.read_bytes())
+        check_mat(path.read_bytes(), KEYS)
         content = loadmat(path, variable_names=KEYS)
     except (
         OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error, EOFError,
@@ -87,7 +88,7 @@ def read_design(path: Path) -> Design:
         AssertionError,
     ) as error:  # fmt: skip
         raise DataError(
-            f"{path} is not a readable MATLAB file ({error}); fetch it again"
+            f"{path} is not a readable MATLAB file ({reason(error)}); fetch it again"
         ) from error
     missing = [k for k in KEYS if k not in content]
     if missing:
@@ -97,27 +98,6 @@ def read_design(path: Path) -> Design:
         raise DataError(f"subjectim of {path} has shape {images.shape}, not ({SUBJECTS}, pictures)")
     _check(path, master.ravel(), images, shared.ravel())
     return Design(order=master.ravel() - 1, images=images - 1, shared=shared.size)
-
-
-def _check_elements(content: bytes) -> None:
-    """Raise an error if the elements of a MATLAB 5 file do not fill it or a checksum is wrong.
-
-    scipy trusts the lengths it finds and does not look at the checksums; on damaged files it can
-    take the whole process down. MATLAB compresses each variable (element type 15) with zlib, whose
-    checksum tells damage ("MAT-File Format", MathWorks: level 5, data elements).
-    """
-    order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
-    if order is None or len(content) < 136:
-        raise ValueError("no MATLAB 5 header")
-    place = 128
-    while place < len(content):
-        kind, length = struct.unpack_from(f"{order}II", content, place)
-        place += 8
-        if kind not in (14, 15) or place + length > len(content):
-            raise ValueError("cut off or damaged")
-        if kind == 15:
-            zlib.decompress(content[place : place + length])
-        place += length
 
 
 def _whole(values: object, key: str, path: Path) -> Ints:

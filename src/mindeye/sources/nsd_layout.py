@@ -167,7 +167,7 @@ def find_sessions(paths: NsdPaths, file_format: FileFormat) -> dict[int, Path]:
     Raises
     ------
     DataError
-        If there is none.
+        If there is none, or a folder is in the place of one.
     """
     suffixes = {"hdf5": ("hdf5",), "nii": ("nii.gz",), "auto": ("nii.gz", "hdf5")}[file_format]
     found: dict[int, Path] = {}
@@ -175,12 +175,17 @@ def find_sessions(paths: NsdPaths, file_format: FileFormat) -> dict[int, Path]:
         pattern = re.compile(rf"betas_session(\d{{2}})\.{re.escape(suffix)}")
         for path in sorted(paths.betas.glob(f"betas_session*.{suffix}")):
             match = pattern.fullmatch(path.name)
-            if match and path.is_file() and int(match[1]) > 0:
+            if match is None or int(match[1]) == 0:
+                continue
+            if path.is_dir():
+                raise DataError(f"{path} is a folder; remove it, or fetch the session again")
+            if path.is_file():  # no link to nowhere, as a session not fetched may be
                 found[int(match[1])] = path
     if not found:
         names = " or ".join(f"betas_sessionYY.{s}" for s in suffixes)
         raise DataError(
-            f"no {names} in {paths.betas}; {HINT} --subject {paths.subject}, or correct --root"
+            f"no {names} in {paths.betas}; get it with `mindeye fetch nsd --subject "
+            f"{paths.subject}`, or correct --root"
         )
     return dict(sorted(found.items()))
 
@@ -196,3 +201,8 @@ def require_file(path: Path, what: str) -> Path:
     if not path.is_file():
         raise DataError(f"no {what} at {path}; {HINT}, or correct --root")
     return path
+
+
+def reason(error: BaseException) -> str:
+    """Return what a library says of a file in one line; several of theirs have two."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -9,6 +9,8 @@ files here), so a region is `volume > 0` and never `volume != 0`.
 
 from __future__ import annotations
 
+import gzip
+import logging
 import zlib
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from mindeye.sources.nsd_layout import (
     NsdConfig,
     NsdPaths,
     parse_rois,
+    reason,
     require_file,
 )
 
@@ -38,6 +41,31 @@ NIFTI_ERRORS = (
 """What nibabel and gzip raise on files that are cut off or no NIfTI."""
 
 
+def open_nifti(path: Path) -> Any:
+    """Return the array of a .nii or .nii.gz file, its header read and checked, its numbers not yet.
+
+    What nibabel finds in a header that it refuses is in its error; it would log it as well, which
+    makes two lines of one, and logs what it mends without harm to the numbers.
+
+    Raises
+    ------
+    Exception
+        One of `NIFTI_ERRORS`.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ImageFileError("its name does not end in .nii or .nii.gz")
+    log = logging.getLogger("nibabel.global")
+    log.addFilter(_silent)
+    try:
+        return nib.load(path).dataobj
+    finally:
+        log.removeFilter(_silent)
+
+
+def _silent(record: logging.LogRecord) -> bool:
+    return False
+
+
 def read_volume(path: Path, what: str) -> NDArray[np.float32]:
     """Read a small NIfTI volume (X, Y, Z), scaled as its header says.
 
@@ -48,9 +76,15 @@ def read_volume(path: Path, what: str) -> NDArray[np.float32]:
     """
     require_file(path, what)
     try:
-        volume = np.asarray(nib.load(path).dataobj)
+        volume = np.asarray(open_nifti(path))
+        if path.suffix == ".gz":
+            with gzip.open(path, "rb") as stream:
+                while stream.read(1 << 20):  # to the end, where gzip keeps its checksum
+                    pass
     except NIFTI_ERRORS as error:
-        raise DataError(f"{path} is not a readable NIfTI file ({error}); fetch it again") from error
+        raise DataError(
+            f"{path} is not a readable NIfTI file ({reason(error)}); fetch it again"
+        ) from error
     while volume.ndim > 3 and volume.shape[-1] == 1:
         volume = volume[..., 0]
     if volume.ndim != 3 or volume.dtype.kind not in "iufb" or not volume.size:
