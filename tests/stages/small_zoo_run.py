@@ -1,0 +1,25 @@
+"""Fields of a run in the zoo's spaces that takes seconds."""
+
+WORDS = [
+    "high.decoder.width=32",
+    "high.decoder.blocks=1",
+    "high.decoder.projector_width=16",
+    "high.prior.depth=1",
+    "high.prior.heads=1",
+    "high.prior.dim_head=8",
+    "high.prior.timesteps=10",
+    "high.prior.sample_steps=4",
+    "high.optim.epochs=2",
+    "low.width=32",
+    "low.blocks=1",
+    "low.seed_channels=16",
+    "low.channels=8",
+    "low.contrastive_weight=0",
+    "low.optim.epochs=1",
+    "reconstruct.candidates=3",
+    "reconstruct.stimuli=4",
+    "reconstruct.steps=3",
+    "evaluate.picture_size=0",
+    "evaluate.nway=4",
+    "evaluate.resamples=20",
+]
