@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 from mindeye.errors import ConfigError
 
@@ -14,15 +16,40 @@ class ReconstructConfig:
     Parameters
     ----------
     candidates
-        Pictures drawn per test stimulus; the pick is by cosine to the brain embedding.
+        Pictures drawn per test stimulus, of which `pick` takes one.
     strength
         Share of the noise schedule that img2img runs through; 1 ignores the low-level start.
     guidance
-        Classifier-free guidance scale of the generator.
+        Classifier-free guidance scale of the generator; 1 switches it off.
     steps
         Sampling steps of the full schedule.
+    scheduler
+        Solver, along the schedule of noise in the generator's own folder.
+    unconditional
+        What guidance leads away from: ``zeros`` as MindEye's published code, or ``image``, the
+        embedding that the generator's own pipeline uses (Versatile Diffusion a nearly black
+        picture, Kandinsky a picture of CLIP's mean colour, all others zeros).
+    start
+        How low-level latents become a start: ``latents`` as they are, ``image`` decoded and
+        encoded anew as the published code does, ``auto``: as they are where the generator's
+        autoencoder is the run's.
+    precision
+        Of the generator: ``bf16`` multiplies in bfloat16, ``fp16`` also holds the weights in half
+        precision.
+    attention
+        ``slicing`` takes less memory and more time.
+    norm
+        Norm that every embedding is scaled to before it is drawn, 0 leaves it; for generators that
+        take CLIP embeddings at their own norm, where the encoder's have norm 1.
+    pick
+        What picks among candidates: cosine of the brain embedding to a candidate's embedding, of
+        all ``tokens`` or the ``pooled`` one (class token, else the mean token), both by the run's
+        encoder since that is the space the brain is decoded into; or the ``first``, no choice.
+    blend
+        Share of the low-level picture that is mixed into the final `both`, 0 for none; the picture
+        without it is kept as `both_unblended`.
     batch_size
-        Candidate pictures generated at once.
+        Candidate pictures generated at once; the bound on memory.
     stimuli
         Number of test stimuli that are drawn as pictures, 0 for all of them.
     """
@@ -31,6 +58,14 @@ class ReconstructConfig:
     strength: float = 0.85
     guidance: float = 2.0
     steps: int = 12
+    scheduler: Literal["unipc", "ddim", "dpmpp", "euler", "pndm", "ddpm"] = "unipc"
+    unconditional: Literal["zeros", "image"] = "zeros"
+    start: Literal["auto", "latents", "image"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    attention: Literal["", "slicing"] = ""
+    norm: float = 0.0
+    pick: Literal["tokens", "pooled", "first"] = "tokens"
+    blend: float = 0.0
     batch_size: int = 64
     stimuli: int = 0
 
@@ -39,6 +74,18 @@ class ReconstructConfig:
             raise ConfigError(f"reconstruct.strength is {self.strength}; it must be in (0, 1]")
         if self.candidates < 1:
             raise ConfigError(f"reconstruct.candidates is {self.candidates}; draw at least 1")
+        if not 1 <= self.steps <= 1000:
+            raise ConfigError(f"reconstruct.steps is {self.steps}; it must be in 1..1000")
+        if self.batch_size < 1:
+            raise ConfigError(f"reconstruct.batch_size is {self.batch_size}; it must be at least 1")
+        if self.stimuli < 0:
+            raise ConfigError(f"reconstruct.stimuli is {self.stimuli}; give 0 for all of them")
+        if not (math.isfinite(self.guidance) and self.guidance >= 0):
+            raise ConfigError(f"reconstruct.guidance is {self.guidance}; it must be 0 or more")
+        if not (math.isfinite(self.norm) and self.norm >= 0):
+            raise ConfigError(f"reconstruct.norm is {self.norm}; it must be 0 or more")
+        if not 0 <= self.blend < 1:
+            raise ConfigError(f"reconstruct.blend is {self.blend}; it must be in [0, 1)")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isqrt
 from pathlib import Path
 
 import torch
@@ -15,23 +14,28 @@ from mindeye.stages.workspace import Workspace
 from mindeye.targets.augment import recolour
 from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import Encoder
+from mindeye.targets.images import to_images
 from mindeye.targets.store import write_embeddings
 from mindeye.targets.views import write_views
+
+MEASURED_PICTURES = 32
+"""Training pictures by which the usual norm of an encoder's embeddings is measured."""
 
 Prepare = Callable[[torch.Tensor, range], torch.Tensor]
 
 
 def generator_of(work: Workspace) -> Generator | None:
     """Load the run's generator."""
-    config = work.config
+    config, subject = work.config, work.subject
+    measured = subject.pictures_of(subject.splits["train"][:MEASURED_PICTURES])
     return load_generator(
         config.targets.generator,
         work.encoder,
         work.vae,
-        steps=config.reconstruct.steps,
-        guidance=config.reconstruct.guidance,
-        strength=config.reconstruct.strength,
+        config=config.reconstruct,
         device=work.device,
+        weights=Path(root) if (root := getattr(config, "weights", "")) else None,
+        pictures=to_images(measured),
     )
 
 
@@ -50,27 +54,30 @@ def refuse_misfits(work: Workspace) -> None:
         adopt_low(Path(low.weights), work.sizes)
 
 
-def embed(work: Workspace) -> None:
-    """Embed every stimulus: tokens, their augmented views, latents.
+def embed(work: Workspace, key: str = "") -> None:
+    """Embed every stimulus: tokens, their augmented views, latents, maps.
 
-    All models that are given by name are looked at first, so that one that is missing or does not
-    fit is told now and not after a training.
+    Every process of a run makes this call. All models that are given by name are looked at first,
+    so that one that is missing or does not fit is told now and not after a training.
     """
-    refuse_misfits(work)
-    generator_of(work)
-    folder = work.folder / "embed"
-    encoder, vae, pictures = work.encoder, work.vae, work.subject.pictures
-    seed, size = work.config.seed, work.config.targets.batch_size
+    del key
+    if work.processes.is_first:
+        refuse_misfits(work)
+        generator_of(work)
+    folder, targets, team = work.folder / "embed", work.config.targets, work.processes
+    encoder, pictures, seed = work.encoder, work.subject.pictures, work.config.seed
 
     def recoloured(images: torch.Tensor, rows: range) -> torch.Tensor:
         return recolour(images, seeds=[derive_seed(seed, row) for row in rows])
 
     jobs: dict[str, tuple[Encoder | Autoencoder, Prepare | None]] = {
         "tokens": (encoder, None),
-        "latents": (vae, None),
+        "latents": (work.vae, None),
     }
     if maps_shape(work) is not None:
-        jobs["tokens_recoloured"] = (encoder, recoloured)
+        plain, changed = maps_names(work)
+        jobs[plain] = (work.maps_encoder, None)
+        jobs[changed] = (work.maps_encoder, recoloured)
     for name, (model, prepare) in jobs.items():
         write_embeddings(
             folder,
@@ -78,29 +85,40 @@ def embed(work: Workspace) -> None:
             model.encode,
             pictures,
             fingerprint=work.store_fingerprint(model),
-            batch_size=size,
+            batch_size=targets.batch_size,
             prepare=prepare,
+            stored=targets.stored,
+            team=team,
         )
-    if work.config.targets.augmentation == "cached":
+    if targets.augmentation == "cached":
         write_views(
             folder,
             encoder,
             pictures,
             seed=seed,
-            count=work.config.targets.views,
+            count=targets.views,
             fingerprint=work.store_fingerprint(encoder),
-            batch_size=size,
+            batch_size=targets.batch_size,
             size=encoder.size,
+            stored=targets.stored,
+            team=team,
         )
+
+
+def maps_names(work: Workspace) -> tuple[str, str]:
+    """Return the arrays that hold maps: of the pictures, and of the same recoloured."""
+    if work.config.targets.maps:
+        return "maps", "maps_recoloured"
+    return "tokens", "tokens_recoloured"
 
 
 def maps_shape(work: Workspace) -> tuple[int, int] | None:
     """Return (P, M) of the maps the low-level pipeline is contrasted with, None for none.
 
-    The maps are the encoder's patch tokens, without a class token where there is one.
+    The maps are the patch tokens of `targets.maps`, or of the encoder itself, without a class
+    token where there is one.
     """
     if not work.config.low_enabled or work.config.low.contrastive_weight == 0:
         return None
-    tokens = work.encoder.tokens
-    patches = tokens if isqrt(tokens) ** 2 == tokens else tokens - 1
-    return (patches, work.encoder.width)
+    encoder = work.maps_encoder
+    return (encoder.tokens - int(encoder.has_class_token), encoder.width)

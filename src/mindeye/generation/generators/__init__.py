@@ -1,0 +1,16 @@
+"""Embedding-to-image models under one small protocol, with an img2img start from latents."""
+
+from mindeye.generation.generators.base import Generator, Space
+from mindeye.generation.generators.latent import LatentGenerator
+from mindeye.generation.generators.load import load_generator
+from mindeye.generation.generators.pixels import PixelGenerator
+from mindeye.generation.generators.schedulers import SCHEDULERS
+
+__all__ = [
+    "SCHEDULERS",
+    "Generator",
+    "LatentGenerator",
+    "PixelGenerator",
+    "Space",
+    "load_generator",
+]
