@@ -16,7 +16,7 @@ from mindeye.errors import CheckpointError, DataError
 from mindeye.runs import read_json
 from mindeye.settings import run_config
 from mindeye.stages import Workspace, open_run, run_all, start_run
-from mindeye.stages.exporting import ExportEmbeddingsConfig, export_embeddings, has_class_token
+from mindeye.stages.exporting import ExportEmbeddingsConfig, export_embeddings
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +131,3 @@ def test_a_run_without_predictions_and_a_broken_one_are_refused(
     (tmp_path / "copy" / "predict" / "backbone.npy").write_bytes(b"\x93NUMPY torn")
     with pytest.raises(DataError, match=r"backbone\.npy"):
         export_embeddings(open_run(tmp_path / "copy", run_config), tmp_path / "out")
-
-
-def test_class_tokens_are_told_from_grids() -> None:
-    assert [k for k in (1, 2, 16, 17, 49, 50, 64, 65, 256, 257) if has_class_token(k)] == [
-        2, 17, 50, 65, 257,
-    ]  # fmt: skip

@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from math import gcd, isqrt, prod
+from math import gcd, prod
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from mindeye.stages.drawing import sample_embeddings
 from mindeye.stages.learning import load_high
 from mindeye.stages.pipeline import stage_keys
 from mindeye.stages.workspace import Workspace
+from mindeye.targets.encoders import Encoder
 
 DESCRIPTION = "embeddings.json"
 TABLE = "embeddings.parquet"
@@ -125,7 +126,7 @@ def export_embeddings(
     seeds = candidate_seeds(work.config.seed, len(ids), draws, purpose=1)
     _write_predictions(work, folder, len(ids))
     _write_samples(work, folder, seeds, draws)
-    if has_class_token(work.encoder.tokens):
+    if has_pooled(work.encoder):
         samples = open_array(folder / "samples.npy", "export again")
         write_array(folder / "samples_pooled.npy", np.ascontiguousarray(samples[:, 0]))
     _write_table(work, folder, ids, seeds)
@@ -135,9 +136,9 @@ def export_embeddings(
     return _described(folder)
 
 
-def has_class_token(tokens: int) -> bool:
-    """Tell whether K tokens are a class token and a square grid of patches."""
-    return tokens > 1 and isqrt(tokens) ** 2 != tokens and isqrt(tokens - 1) ** 2 == tokens - 1
+def has_pooled(encoder: Encoder) -> bool:
+    """Tell whether token 0 stands for a picture and other tokens come after it."""
+    return encoder.has_class_token and encoder.tokens > 1
 
 
 def _need_pyarrow() -> None:
@@ -180,7 +181,7 @@ def _write_predictions(work: Workspace, folder: Path, count: int) -> None:
         array = _prediction(work, name)[:count]
         _refuse_infinite(array, work.folder / "predict" / f"{name}.npy")
         write_array(folder / f"{name}.npy", np.asarray(array, dtype=np.float32))
-        if name == "contrastive" and has_class_token(work.encoder.tokens):
+        if name == "contrastive" and has_pooled(work.encoder):
             write_array(folder / "pooled.npy", np.array(array[:, 0], dtype=np.float32))
 
 
@@ -352,13 +353,14 @@ def _facts(path: Path) -> dict[str, Any]:
 def _normalisation(work: Workspace, folder: Path) -> dict[str, Any]:
     """Return the norms of vectors, of class tokens where there are any: of targets and samples.
 
-    True embeddings of CLIP encoders are divided by the norm of their class token; predictions come
-    as they are predicted, near to that, and are not scaled afterwards.
+    True embeddings are divided as the encoder's `normalisation` says (``class``: by the norm of the
+    class token); predictions come as they are predicted and are not scaled afterwards.
     """
     rows = work.rows(work.test_ids)
     stored = work.embeddings("tokens")
     return {
-        "vector": "class token" if has_class_token(work.encoder.tokens) else "token 0",
+        "divided_by": work.encoder.normalisation,
+        "norms_are_of": "class token" if work.encoder.has_class_token else "token 0",
         "norms_of_true_embeddings": norms(np.asarray(stored[rows[:1000]])),
         "norms_of_samples": norms(open_array(folder / "samples.npy", "export again")),
     }
