@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mindeye.errors import CheckpointError
+from mindeye.weights.record import read_record
 from mindeye.weights.table import Model, pickle_of, within
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 NOT_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state")
 """Stems of pickles that trainers leave beside weights and nobody loads."""
+SHARD = r"-\d{5}-of-\d{5}\.safetensors"
+"""What follows the stem in the name of one of several safetensors files."""
 LFS = b"version https://git-lfs"
 AGAIN = "delete it and run `mindeye fetch models` again"
 
@@ -94,8 +97,9 @@ def check_folder(
     if model is None:
         _check_any(asked, allow_pickles)
         return
+    absent = read_record(folder).get("absent", [])
     for name in model.settings:
-        if within(name, inside) and not _filled(folder / name):
+        if within(name, inside) and name not in absent and not _filled(folder / name):
             raise CheckpointError(f"{folder} lacks {name}, a download broke off; fetch it again")
     wanted = [file.path for file in model.weights if within(file.path, inside)]
     for name in wanted:
@@ -158,6 +162,8 @@ def _check_any(folder: Path, allow_pickles: bool) -> None:
     for path in files:
         if path.name.endswith(".safetensors.index.json"):
             _check_shards(path)
+    if not tensors and not pickles:
+        raise CheckpointError(f"{folder} holds no weights (.safetensors)")
     safe = {p.parent for p in tensors}
     for path in pickles:
         if path.parent not in safe:

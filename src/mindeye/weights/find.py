@@ -43,10 +43,7 @@ def find_weights(name: str, root: Path | None = None, *, allow_pickles: bool = F
         else:
             check_folder(local, allow_pickles=allow_pickles)
         return local
-    identity, inside = split_name(name)
-    if identity not in MODELS or ".." in inside.split("/"):
-        raise ConfigError(_unknown(name))
-    model = MODELS[identity]
+    model, inside = known_model(name), split_name(name)[1]
     folder = _folder(model, _root(root))
     found = folder / inside
     if inside and not found.exists():
@@ -56,6 +53,20 @@ def find_weights(name: str, root: Path | None = None, *, allow_pickles: bool = F
     else:
         check_folder(folder, model=model, inside=inside, allow_pickles=allow_pickles)
     return found
+
+
+def known_model(name: str) -> Model:
+    """Return the entry of the table that a name belongs to.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; lists those there are, the closest first.
+    """
+    identity, inside = split_name(name)
+    if identity not in MODELS or ".." in inside.split("/"):
+        raise ConfigError(_unknown(name))
+    return MODELS[identity]
 
 
 def _root(root: Path | None) -> Path:

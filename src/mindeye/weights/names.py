@@ -1,0 +1,84 @@
+"""From presets and hub ids to models and the parts of them that are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mindeye.config import RunConfig
+from mindeye.errors import UsageError
+from mindeye.settings import preset_content, run_config
+from mindeye.weights.find import known_model
+from mindeye.weights.table import COMPANIONS, Model, Weights, split_name
+
+BUILT_IN = ("", "zoo", "none", "pixels")
+"""Names that stand for no weights of others, besides ``pixels:...``."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model and which parts of it are wanted: folders or files inside it, ("",) for all."""
+
+    model: Model
+    parts: tuple[str, ...]
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """Every weights file that is wanted, once."""
+        return tuple(dict.fromkeys(f for part in self.parts for f in self.model.wanted(part)))
+
+
+def requests_of(names: Sequence[str]) -> tuple[list[Request], list[str]]:
+    """Return the models that names stand for, each once, and the local folders among them.
+
+    Parameters
+    ----------
+    names
+        Presets, own .yaml files, hub ids of the table, or folders and files inside those.
+
+    Raises
+    ------
+    ConfigError
+        If a name or what a preset names is not known.
+    UsageError
+        If there is nothing to fetch.
+    """
+    wanted: dict[str, list[str]] = {}
+    local: list[str] = []
+    for name in dict.fromkeys(n for given in names for n in _models_in(given)):
+        if Path(name).expanduser().exists():
+            local.append(name)
+            continue
+        model = known_model(name)
+        inside = split_name(name)[1]
+        model.wanted(inside)
+        wanted.setdefault(model.id, []).append(inside)
+    if not wanted and not local:
+        raise UsageError(
+            f"{', '.join(names) or 'nothing'} names no model to fetch: zoo, pixels and none are "
+            "part of mindeye"
+        )
+    return [
+        Request(known_model(identity), ("",) if "" in parts else tuple(dict.fromkeys(parts)))
+        for identity, parts in wanted.items()
+    ], local
+
+
+def _models_in(name: str) -> Iterator[str]:
+    """Yield the model names that a name stands for: those of a preset, or itself."""
+    if "/" in name and not name.endswith((".yaml", ".yml")):
+        found = [name]
+    else:
+        found = models_of(run_config(preset_content(name)))
+    for each in found:
+        yield each
+        yield from COMPANIONS.get(each, ())
+
+
+def models_of(config: RunConfig) -> list[str]:
+    """Return the names of models of others, hub ids or folders, that a run uses."""
+    targets = config.targets
+    fields = ("encoder", "vae", "generator", "maps")
+    named = [str(getattr(targets, field, "")) for field in fields]
+    return [n for n in named if n not in BUILT_IN and not n.startswith("pixels:")]
