@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.data.given import GivenPictures, as_seen, check_given
 from mindeye.data.preprocess import Scaler, fit_scaler, noise_ceiling
 from mindeye.data.responses import feature_maps, high_level_responses, low_level_responses
 from mindeye.data.scenes import Scene, attributes, caption, draw_scene, make_scene
@@ -93,12 +94,11 @@ class Simulation:
     ----------
     config, seed
         What it was made from.
+    given
+        The S pictures, their names and meaning; the first `config.train` are for training, the
+        others for testing.
     scenes
-        S scenes; the first `config.train` are for training, the others are the test scenes.
-    ids
-        Their S names, like "scene00012".
-    pictures
-        (S, H, W, 3), 0..255.
+        The S scenes that were drawn, like "scene00012"; none where pictures were given.
     trials
         N rows: session (from 0), run, trial, stimulus_id, repeat.
     shown
@@ -119,9 +119,8 @@ class Simulation:
 
     config: SimulateConfig
     seed: int
+    given: GivenPictures
     scenes: list[Scene]
-    ids: list[str]
-    pictures: NDArray[np.uint8]
     trials: pd.DataFrame
     shown: NDArray[np.int64]
     betas: Floats
@@ -130,6 +129,16 @@ class Simulation:
     fields: Floats
     loadings: Floats
     kept: list[str]
+
+    @property
+    def ids(self) -> list[str]:
+        """Names of the S stimuli."""
+        return self.given.ids
+
+    @property
+    def pictures(self) -> NDArray[np.uint8]:
+        """All S pictures (S, H, W, 3), 0..255."""
+        return self.given.pictures
 
 
 def simulate(
@@ -160,22 +169,64 @@ def simulate(
     ConfigError
         If `order` or `scenes` do not fit the configured numbers of stimuli and sessions.
     """
-    brain = zlib.crc32(config.subject.encode())
-    rng = np.random.default_rng([seed, brain])
     count = config.train + config.test
     indices = list(range(count)) if scenes is None else list(scenes)
     if len(indices) != count or len(set(indices)) != count:
         raise ConfigError(f"{len(set(indices))} distinct scenes were given for {count} stimuli")
     made = [make_scene(i, SCENE_SEED_OFFSET + seed) for i in indices]
-    ids = [f"scene{i:05d}" for i in indices]
-    pictures = np.stack([draw_scene(s, config.size) for s in track(made, "scenes")])
+    drawn = GivenPictures(
+        ids=[f"scene{i:05d}" for i in indices],
+        pictures=np.stack([draw_scene(s) for s in track(made, "scenes")]),
+        attributes=np.stack([attributes(s) for s in made]),
+        captions=[caption(s) for s in made],
+        source=f"mindeye prepare simulate --seed {seed}",
+        licence="CC0-1.0 (made by this software)",
+    )
+    maps = feature_maps(drawn.pictures)
+    return _measure(config, seed, drawn, maps, order=order, scenes=made)
 
+
+def simulate_given(config: SimulateConfig, seed: int, given: GivenPictures) -> Simulation:
+    """Simulate a subject that looks at pictures of one's own.
+
+    Voxels answer and noise is made as in `simulate`. The subject sees the pictures at `config.size`
+    pixels a side; kept, and embedded, they are as they were given.
+
+    Parameters
+    ----------
+    config
+        Sizes and noise; `train` and `test` add up to the number of pictures.
+    seed
+        Same seed, config and pictures, same numbers.
+    given
+        The pictures and their meaning.
+
+    Raises
+    ------
+    DataError
+        As `check_given`.
+    """
+    check_given(config, given)
+    return _measure(config, seed, given, feature_maps(as_seen(given.pictures, config.size)))
+
+
+def _measure(
+    config: SimulateConfig,
+    seed: int,
+    given: GivenPictures,
+    maps: Floats,
+    *,
+    order: NDArray[np.int64] | None = None,
+    scenes: Sequence[Scene] = (),
+) -> Simulation:
+    """Simulate the betas of a subject that sees feature maps (S, F, GRID, GRID)."""
+    rng = np.random.default_rng([seed, zlib.crc32(config.subject.encode())])
+    ids = given.ids
     voxels = config.voxels or int(rng.integers(2600, 3400))
     high = round(config.high_share * voxels)
     low = voxels - high
-    maps = feature_maps(pictures)
     seen, fields = low_level_responses(maps, low, rng)
-    meant = high_level_responses(np.stack([attributes(s) for s in made]), high, rng)
+    meant = high_level_responses(given.attributes, high, rng)
     responses = np.concatenate([seen, meant], axis=1)
 
     trials = _trial_table(config, ids, rng if order is None else order)
@@ -192,9 +243,8 @@ def simulate(
     return Simulation(
         config=config,
         seed=seed,
-        scenes=made,
-        ids=ids,
-        pictures=pictures,
+        given=given,
+        scenes=list(scenes),
         trials=trials,
         shown=shown,
         betas=betas,
@@ -248,17 +298,17 @@ def write_simulation(simulation: Simulation, out: Path) -> Subject:
             {
                 "stimulus_id": ids,
                 "split": split,
-                "caption": [caption(s) for s in simulation.scenes],
+                "caption": simulation.given.captions,
             }
         ),
         voxels=table,
         info={
             "subject": config.subject,
-            "source": f"mindeye prepare simulate --seed {simulation.seed}",
+            "source": simulation.given.source,
             "simulated": True,
             "seed": simulation.seed,
             "simulation": config_dict(config),
-            "licence": "CC0-1.0 (made by this software)",
+            "licence": simulation.given.licence,
             "space": "simulated voxels",
             "units": "z-scored within sessions on training trials",
         },
