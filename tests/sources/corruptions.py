@@ -213,8 +213,9 @@ def roll_in_sessions(master: np.ndarray) -> np.ndarray:
 def copy_test_picture(tree: Tree, change: Callable[[np.ndarray], np.ndarray]) -> str:
     """Put a test picture into training under another id; return that id."""
     found = loadmat(tree.design)
+    shared_count = found["sharedix"].size
     shared = int(found["sharedix"].ravel()[2]) - 1
-    own = int(found["subjectim"][0, -1]) - 1
+    own = int(found["subjectim"][0, shared_count]) - 1
 
     def plant(pictures: np.ndarray) -> np.ndarray:
         pictures[own] = change(pictures[shared])

@@ -232,6 +232,8 @@ def _damaged_at_random(good: Path, tree: Tree, out: Path, prepare: Prepare, seed
     flags = ["--file-format=nii"] if rng.random() < 0.5 else []
     subject = load_subject(good / "subject")
     files = sorted(p for p in tree.root.rglob("*") if p.is_file())
+    if rng.random() < 0.8:
+        files = [p for p in files if _is_read(tree, p, flags)]
     path = files[int(rng.integers(len(files)))]
     done = planted.damage(path, rng)
     code, told = prepare(tree, out, *flags)

@@ -159,6 +159,8 @@ def choose_voxels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> pd.DataFram
     named = _roi_labels(paths, config, grid)
     chosen = named != ""
     if config.mask:
+        if not Path(config.mask).is_file():
+            raise DataError(f"no mask at {config.mask}; correct --mask, or leave it out")
         chosen &= _on_grid(Path(config.mask), "mask", grid) > 0
     ncsnr = None
     if config.min_noise_ceiling > 0 or paths.ncsnr.is_file():
@@ -167,10 +169,12 @@ def choose_voxels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> pd.DataFram
             # A voxel without a known ceiling (NaN) compares false and is left out.
             chosen &= ceiling(ncsnr) >= config.min_noise_ceiling
     if not chosen.any():
+        least = config.min_noise_ceiling
         raise DataError(
             f"no voxel of subject {paths.subject} is in {config.roi}"
-            f"{f' and {config.mask}' if config.mask else ''} with a noise ceiling of at least "
-            f"{config.min_noise_ceiling}; choose other regions, another mask or a lower ceiling"
+            f"{f' and {config.mask}' if config.mask else ''}"
+            f"{f' with a noise ceiling of at least {least}' if least else ''}; choose other "
+            "regions, another mask or a lower ceiling"
         )
     x, y, z = np.nonzero(chosen)
     table: dict[str, Any] = {
