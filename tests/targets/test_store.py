@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mindeye.errors import CheckpointError, DataError, MindEyeError
-from mindeye.targets import store
+from mindeye.targets import partial
 from mindeye.targets.store import read_embeddings, write_embeddings
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
@@ -76,7 +76,7 @@ def cut_off_after(calls: int) -> Callable[[torch.Tensor], torch.Tensor]:
 def test_a_resumed_embedding_equals_an_uninterrupted_one_byte_for_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(partial, "KEEP_EVERY", 0.0)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     write_embeddings(whole, "e", mean_colour, PICTURES, fingerprint="f", batch_size=3)
     with pytest.raises(KeyboardInterrupt):
@@ -101,7 +101,7 @@ def test_rows_written_after_the_last_safe_count_are_computed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a power cut: the file is longer than the count, and its end is torn."""
-    monkeypatch.setattr(store, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(partial, "KEEP_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         write_embeddings(tmp_path, "e", cut_off_after(2), PICTURES, fingerprint="f", batch_size=3)
     with (tmp_path / ".e.npy.partial").open("ab") as file:
@@ -115,7 +115,7 @@ def test_rows_written_after_the_last_safe_count_are_computed_again(
 def test_an_interrupted_embedding_of_another_identity_is_thrown_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fingerprint: str, batch_size: int
 ) -> None:
-    monkeypatch.setattr(store, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(partial, "KEEP_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         write_embeddings(tmp_path, "e", cut_off_after(2), PICTURES, fingerprint="f", batch_size=3)
     stored = write_embeddings(
@@ -132,15 +132,15 @@ def test_an_interrupted_embedding_of_another_identity_is_thrown_away(
 def test_a_full_disk_is_told_and_keeps_what_is_embedded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "KEEP_EVERY", 0.0)
-    real, calls = store._Partial.append, iter(range(9))
+    monkeypatch.setattr(partial, "KEEP_EVERY", 0.0)
+    real, calls = partial.Partial.append, iter(range(9))
 
-    def full(self: store._Partial, block: np.ndarray) -> None:
+    def full(self: partial.Partial, block: np.ndarray) -> None:
         if next(calls) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(self, block)
 
-    monkeypatch.setattr(store._Partial, "append", full)
+    monkeypatch.setattr(partial.Partial, "append", full)
     with pytest.raises(MindEyeError, match="no space left on the disk"):
         write_embeddings(tmp_path, "e", mean_colour, PICTURES, fingerprint="f", batch_size=3)
     stored = write_embeddings(

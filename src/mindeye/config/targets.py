@@ -15,19 +15,28 @@ class TargetsConfig:
     Parameters
     ----------
     encoder
-        Image encoder whose tokens are decoded: ``zoo``, ``pixels:SIZE:PATCH`` or a local folder
-        that ``transformers`` can load as a CLIP model.
+        Image encoder whose tokens are decoded: ``zoo``, ``pixels:SIZE:PATCH``, ``timm:ARCH:FILE``,
+        or a local folder or fetched model of a kind that docs/encoders.md lists.
     tokens
-        ``all`` decodes every token (257 x 768 in the paper), ``pooled`` the class token alone
-        (the paper's 1 x 768 variant for large galleries).
+        ``all`` decodes every token (257 x 768 in the paper), ``pooled`` one vector a picture (the
+        paper's 1 x 768 variant for large galleries).
+    maps
+        Encoder whose maps the low-level pipeline is contrasted with, named as ``encoder``; empty
+        takes the patch tokens of ``encoder``.
+    maps_size
+        Side of pictures for ``maps``, where it is a network of timm; 0 takes its own.
     vae
-        Autoencoder of the low-level pipeline: ``zoo``, ``pixels:SIZE`` or a local ``diffusers``
-        AutoencoderKL folder.
+        Autoencoder of the low-level pipeline: ``zoo``, ``pixels:SIZE``, ``taesd:FOLDER``, or a
+        local folder or fetched model that is an AutoencoderKL or AutoencoderTiny of ``diffusers``.
+    vae_size
+        Side of pictures for ``vae``; 0 takes its own.
     generator
         Embedding-to-image model: ``zoo``, ``pixels`` (unfolds pixel tokens), ``none`` or a local
         folder with ``unet`` and ``scheduler``.
     batch_size
         Pictures embedded at once.
+    stored
+        Numbers on disk: ``float16`` halves the store; what is read from it is float32 again.
     augmentation
         ``none``; ``cached`` trains on ``views`` augmented views of every picture, embedded once;
         ``recomputed`` augments and embeds anew at every step, as published.
@@ -37,15 +46,24 @@ class TargetsConfig:
 
     encoder: str = "zoo"
     tokens: Literal["all", "pooled"] = "all"
+    maps: str = ""
+    maps_size: int = 0
     vae: str = "zoo"
+    vae_size: int = 0
     generator: str = "zoo"
     batch_size: int = 64
+    stored: Literal["float32", "float16"] = "float32"
     augmentation: Literal["none", "cached", "recomputed"] = "none"
     views: int = 4
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"targets.batch_size is {self.batch_size}; it must be at least 1")
+        for name, size in (("maps_size", self.maps_size), ("vae_size", self.vae_size)):
+            if size < 0:
+                raise ConfigError(f"targets.{name} is {size}; it must be 0 or a side in pixels")
+        if self.maps_size and not self.maps:
+            raise ConfigError("targets.maps_size is set, but there is no targets.maps to resize")
         if self.augmentation == "cached" and self.views < 1:
             raise ConfigError(
                 f"targets.views is {self.views}; augmentation=cached needs at least 1 view"

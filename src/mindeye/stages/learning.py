@@ -23,7 +23,7 @@ from mindeye.models.pipelines import (
 )
 from mindeye.models.ridge import fit_ridge
 from mindeye.runs import read_json, sha256, write_array, write_json
-from mindeye.stages.embedding import maps_shape, refuse_misfits
+from mindeye.stages.embedding import maps_names, maps_shape, refuse_misfits
 from mindeye.stages.workspace import Workspace
 from mindeye.targets.views import (
     RecomputedTargets,
@@ -47,7 +47,8 @@ def ridge(work: Workspace) -> None:
     betas, test = work.mean_betas(train_ids).numpy(), work.mean_betas(work.test_ids).numpy()
     rows = work.rows(train_ids)
     names = ("tokens", "latents")
-    targets = {n: np.asarray(work.embeddings(n)[rows]).reshape(len(rows), -1) for n in names}
+    stored = {n: np.asarray(work.embeddings(n)[rows], dtype=np.float32) for n in names}
+    targets = {n: values.reshape(len(rows), -1) for n, values in stored.items()}
     model = fit_ridge(betas, np.concatenate(list(targets.values()), axis=1), seed=work.config.seed)
     plain, restored = model.predict(test), model.predict_restored(test)
     first = 0
@@ -152,7 +153,7 @@ def train_low(work: Workspace, key: str) -> None:
         model = build_low(work.sizes, config, shape)
     maps = None
     if shape is not None:
-        views = (work.embeddings(name) for name in ("tokens", "tokens_recoloured"))
+        views = (work.embeddings(name) for name in maps_names(work))
         plain, recoloured = (StoredTargets([view[:, -shape[0] :]]) for view in views)
         maps = (plain, recoloured)
     latents = StoredTargets([work.embeddings("latents")])

@@ -58,6 +58,7 @@ STAGES: dict[str, Stage] = {
         embed,
         (),
         lambda c: [config_hash(c.targets), c.low_enabled and c.low.contrastive_weight > 0, c.seed],
+        shared=True,
     ),
     "ridge": Stage(ridge, ("embed",), lambda c: c.seed),
     "high": Stage(

@@ -41,7 +41,9 @@ PICTURE_SYSTEMS = (*sorted(set(CEILINGS.values())), "mean_picture", *CEILINGS)
 
 
 def _true_tokens(work: Workspace) -> Tensor:
-    return torch.from_numpy(np.array(work.embeddings("tokens")[work.rows(work.test_ids)]))
+    return torch.from_numpy(
+        np.array(work.embeddings("tokens")[work.rows(work.test_ids)], np.float32)
+    )
 
 
 def retrieve(work: Workspace) -> None:

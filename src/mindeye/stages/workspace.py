@@ -60,7 +60,16 @@ class Workspace:
     @cached_property
     def vae(self) -> Autoencoder:
         """The autoencoder of the low-level pipeline."""
-        return load_autoencoder(self.config.targets.vae, device=self.device)
+        targets = self.config.targets
+        return load_autoencoder(targets.vae, device=self.device, size=targets.vae_size)
+
+    @cached_property
+    def maps_encoder(self) -> Encoder:
+        """The encoder of the low-level pipeline's contrastive maps."""
+        targets = self.config.targets
+        if not targets.maps:
+            return self.encoder
+        return load_encoder(targets.maps, device=self.device, size=targets.maps_size)
 
     @property
     def sizes(self) -> Sizes:
@@ -87,9 +96,16 @@ class Workspace:
         """Return the identity of embeddings: model, weights, versions and pictures."""
         return f"{model.fingerprint}-{self.subject.fingerprint}"
 
-    def embeddings(self, name: str) -> NDArray[np.float32]:
-        """Open stored embeddings of all stimuli: tokens, a view of them, or latents."""
-        model = self.vae if name == "latents" else self.encoder
+    def embeddings(self, name: str) -> NDArray[np.floating]:
+        """Open stored embeddings of all stimuli: tokens, a view of them, maps, or latents.
+
+        They are of the type that is stored, float32 or float16.
+        """
+        model: Encoder | Autoencoder = self.encoder
+        if name == "latents":
+            model = self.vae
+        elif name.startswith("maps"):
+            model = self.maps_encoder
         return read_embeddings(
             self.folder / "embed", name, fingerprint=self.store_fingerprint(model)
         )

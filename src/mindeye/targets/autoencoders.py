@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mindeye.errors import CheckpointError, ConfigError
-from mindeye.targets.encoders import folder_fingerprint
+from mindeye.targets.encoders.base import check_images
+from mindeye.targets.encoders.folders import folder_fingerprint, read_settings
 from mindeye.targets.images import resize
 from mindeye.zoo import zoo_folder
+
+SIZE = 512
+"""Side of pictures where neither the configuration nor the folder names one: Stable Diffusion's."""
+
+KNOWN = (
+    "zoo, pixels:SIZE, taesd:FOLDER, a local AutoencoderKL or AutoencoderTiny folder or the id of "
+    "a fetched model"
+)
 
 
 class Autoencoder(Protocol):
@@ -52,30 +61,30 @@ class KLAutoencoder:
         Its `id`.
     device
         Where it runs.
+    size
+        Side that pictures are resized to; 0 takes the folder's `sample_size`, or `SIZE` where it
+        names none.
     """
 
-    def __init__(self, folder: Path, name: str, *, device: torch.device) -> None:
+    def __init__(self, folder: Path, name: str, *, device: torch.device, size: int = 0) -> None:
         from diffusers import AutoencoderKL
 
-        try:
-            vae = AutoencoderKL.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, torch_dtype=torch.float32
-            )
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder} holds no AutoencoderKL: {error}") from error
+        vae = _open(AutoencoderKL, folder)
         self.vae = vae.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         self.id = name
         self.device = device
-        self.size = int(vae.config.sample_size)
-        side = self.size // 2 ** (len(vae.config.block_out_channels) - 1)
-        self.shape = (int(vae.config.latent_channels), side, side)
+        # What the folder itself says: the library's default of 32 is no model's.
+        self.size = size or int(read_settings(folder / "config.json").get("sample_size") or SIZE)
+        factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.shape = latent_shape(int(vae.config.latent_channels), self.size, factor)
         self.scale = float(vae.config.scaling_factor)
         self.shift = float(vae.config.shift_factor or 0.0)
-        self.fingerprint = folder_fingerprint(folder)
+        self.fingerprint = _sized(folder_fingerprint(folder), size)
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
         """Return scaled latents, of unit standard deviation over natural inputs."""
+        check_images(images)
         pixels = resize(images.to(self.device), self.size) * 2 - 1
         mode: Tensor = self.vae.encode(pixels).latent_dist.mode()
         return ((mode - self.shift) * self.scale).cpu()
@@ -86,6 +95,139 @@ class KLAutoencoder:
         unscaled = latents.to(self.device) / self.scale + self.shift
         pixels: Tensor = self.vae.decode(unscaled).sample
         return ((pixels + 1) / 2).clamp(0, 1).cpu()
+
+
+class TinyAutoencoder:
+    """A `diffusers` AutoencoderTiny (TAESD): small, and its latents are those of a large one.
+
+    Its latents are scaled already: TAESD's are Stable Diffusion's times .18215.
+
+    Parameters
+    ----------
+    vae
+        The network, see `tiny_folder` and `tiny_files`.
+    folder
+        Where it is from.
+    name
+        Its `id`.
+    device
+        Where it runs.
+    size
+        Side that pictures are resized to; 0 takes `SIZE`, as such folders name none.
+    """
+
+    def __init__(
+        self, vae: Any, folder: Path, name: str, *, device: torch.device, size: int = 0
+    ) -> None:
+        self.vae = vae.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.id, self.device = name, device
+        self.size = size or SIZE
+        # The encoder's first block keeps the size, every other one halves it.
+        factor = 2 ** (len(vae.config.encoder_block_out_channels) - 1)
+        self.shape = latent_shape(int(vae.config.latent_channels), self.size, factor)
+        self.scale = float(vae.config.scaling_factor)
+        self.fingerprint = _sized(folder_fingerprint(folder), size)
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return scaled latents, of unit standard deviation over natural inputs."""
+        check_images(images)
+        latents: Tensor = self.vae.encode(resize(images.to(self.device), self.size) * 2 - 1).latents
+        return (latents * self.scale).cpu()
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return images in [0, 1]."""
+        pixels: Tensor = self.vae.decode(latents.to(self.device) / self.scale).sample
+        return ((pixels + 1) / 2).clamp(0, 1).cpu()
+
+
+def tiny_folder(folder: Path) -> Any:
+    """Load an AutoencoderTiny from a folder of diffusers.
+
+    Raises
+    ------
+    CheckpointError
+        If it holds none.
+    """
+    from diffusers import AutoencoderTiny
+
+    return _open(AutoencoderTiny, folder)
+
+
+def tiny_files(folder: Path) -> Any:
+    """Load TAESD from its two original files, ``taesd_encoder`` and ``taesd_decoder.safetensors``.
+
+    They hold the weights of two `nn.Sequential`s (madebyollin/taesd). The first layer of the
+    original decoder, a clamp without weights, is no layer in diffusers: its numbers are one less.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, torn or of another network.
+    """
+    from diffusers import AutoencoderTiny
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights: dict[str, Tensor] = {}
+    try:
+        for part, shift in (("encoder", 0), ("decoder", 1)):
+            for key, value in load_file(folder / f"taesd_{part}.safetensors").items():
+                number, rest = key.split(".", 1)
+                weights[f"{part}.layers.{int(number) - shift}.{rest}"] = value.float()
+        vae = AutoencoderTiny()
+        vae.load_state_dict(weights)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{folder} holds no TAESD in its two files: {reason}") from error
+    return vae
+
+
+def latent_shape(channels: int, size: int, factor: int) -> tuple[int, int, int]:
+    """Return (C, h, w) of the latents of pictures of a size.
+
+    Raises
+    ------
+    ConfigError
+        If the size is none that the autoencoder gives back.
+    """
+    if size < factor or size % factor:
+        raise ConfigError(
+            f"an autoencoder that makes pictures {factor} times smaller cannot give back pictures "
+            f"of {size} pixels; set targets.vae_size to a multiple of {factor}"
+        )
+    return channels, size // factor, size // factor
+
+
+def _open(model_class: Any, folder: Path) -> Any:
+    """Load a model of diffusers, safetensors only and nothing left at random."""
+    from safetensors import SafetensorError
+
+    name = model_class.__name__
+    try:
+        model, found = model_class.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{folder} holds no {name}: {reason}") from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{folder} holds no {name}: {len(missing)} of its weights are missing, such as "
+            f"{missing[0]}"
+        )
+    return model
+
+
+def _sized(fingerprint: str, size: int) -> str:
+    """Return a fingerprint that also tells a size that was chosen."""
+    return f"{fingerprint}-{size}" if size else fingerprint
 
 
 class PixelAutoencoder:
@@ -104,6 +246,7 @@ class PixelAutoencoder:
 
     def encode(self, images: Tensor) -> Tensor:
         """Return images in [-1, 1]."""
+        check_images(images)
         return resize(images, self.shape[1]) * 2 - 1
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -111,28 +254,69 @@ class PixelAutoencoder:
         return ((latents + 1) / 2).clamp(0, 1)
 
 
-def load_autoencoder(name: str, *, device: torch.device) -> Autoencoder:
+def load_autoencoder(
+    name: str, *, device: torch.device, weights: Path | None = None, size: int = 0
+) -> Autoencoder:
     """Return an autoencoder by its config name.
 
     Parameters
     ----------
     name
-        ``zoo``, ``pixels:SIZE`` or a local AutoencoderKL folder.
+        ``zoo``, ``pixels:SIZE``, ``taesd:FOLDER`` (TAESD's two original files), a local folder of
+        an AutoencoderKL or AutoencoderTiny or of a pipeline with one in ``vae``, or the hub id of a
+        model that was fetched.
     device
         Where it runs.
+    weights
+        Where fetched models lie; None looks in the usual places.
+    size
+        Side that pictures are resized to; 0 takes the model's own.
 
     Raises
     ------
     ConfigError
-        If the name is none of these.
+        If the name is none of these or the size does not suit the model.
+    CheckpointError
+        If the folder does not hold a whole autoencoder.
     """
-    if name == "zoo":
-        return KLAutoencoder(zoo_folder("vae"), "zoo_vae", device=device)
     pixels = re.fullmatch(r"pixels:(\d+)", name)
     if pixels:
-        return PixelAutoencoder(int(pixels[1]))
-    if Path(name).is_dir():
-        return KLAutoencoder(Path(name), Path(name).name, device=device)
-    raise ConfigError(
-        f"unknown vae {name!r}; known: zoo, pixels:SIZE, or a local AutoencoderKL folder"
-    )
+        return PixelAutoencoder(size or int(pixels[1]))
+    if name == "zoo":
+        return KLAutoencoder(zoo_folder("vae"), "zoo_vae", device=device, size=size)
+    if name.startswith("taesd:"):
+        folder = Path(name.removeprefix("taesd:")).expanduser()
+        return TinyAutoencoder(tiny_files(folder), folder, "taesd", device=device, size=size)
+    folder = _folder(name, weights)
+    label = folder.name if Path(name).is_dir() else Path(name).name
+    if (folder / "model_index.json").is_file() and (folder / "vae").is_dir():
+        folder = folder / "vae"
+    kind = _kind(folder)
+    if kind == "AutoencoderTiny":
+        return TinyAutoencoder(tiny_folder(folder), folder, label, device=device, size=size)
+    return KLAutoencoder(folder, label, device=device, size=size)
+
+
+def _kind(folder: Path) -> str:
+    """Return the class of the autoencoder in a folder."""
+    path = folder / "config.json"
+    known = ("AutoencoderKL", "AutoencoderTiny")
+    kind = str(read_settings(path).get("_class_name")) if path.is_file() else "no config.json"
+    if kind not in known:
+        raise CheckpointError(
+            f"{folder} holds no autoencoder that is known here ({kind}); known kinds: "
+            f"{', '.join(known)}"
+        )
+    return kind
+
+
+def _folder(name: str, weights: Path | None) -> Path:
+    from mindeye.weights.find import find_weights
+
+    try:
+        folder = find_weights(name, weights)
+    except ConfigError as error:
+        raise ConfigError(f"unknown vae {name!r}; known: {KNOWN}. {error}") from error
+    if not folder.is_dir():
+        raise ConfigError(f"the vae {name!r} is a file; known: {KNOWN}")
+    return folder

@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/NAME.npy            (S, ...) float32, finished
+    DIR/NAME.npy            (S, ...) float32 or float16, finished
         NAME.json           its identity; written after the array, which counts only with it
         .NAME.npy.partial   an array still being written, row by row
         .NAME.partial.json  its identity and how many of its rows are safe on disk
@@ -10,26 +10,61 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import time
-from collections.abc import Callable
-from math import prod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mindeye.errors import CheckpointError, DataError, MindEyeError
+from mindeye.errors import CheckpointError, DataError
 from mindeye.progress import track
-from mindeye.runs import read_json, write_json
+from mindeye.runs import NPY_ERRORS, read_json, write_json
 from mindeye.targets.images import to_images
+from mindeye.targets.partial import Partial
+from mindeye.targets.team import Alone, Team
 
-KEEP_EVERY = 30.0
-"""Seconds of embedding that are lost at most when a run is cut off."""
+Stored = Literal["float32", "float16"]
+Prepare = Callable[[Tensor, range], Tensor]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is embedded, and how it is cut into batches."""
+
+    name: str
+    encode: Callable[[Tensor], Tensor]
+    pictures: NDArray[np.uint8]
+    batch_size: int
+    prepare: Prepare | None
+    stored: Stored
+
+    def block(self, rows: range) -> Tensor:
+        """Return embeddings (N, ...) of some rows, float32 on the CPU."""
+        images = to_images(self.pictures[rows.start : rows.stop])
+        if self.prepare is not None:
+            images = self.prepare(images, rows)
+        return self.encode(images).float().cpu()
+
+    def checked(self, block: Tensor, first: int) -> NDArray[np.floating]:
+        """Return rows as they are stored; refuse those that are not finite."""
+        values: NDArray[np.floating] = block.numpy()
+        with np.errstate(over="ignore"):
+            kept = values.astype(self.stored, copy=False)
+        bad = ~np.isfinite(kept).reshape(len(kept), -1).all(axis=1)
+        if bad.any():
+            row = int(bad.argmax())
+            large = bool(np.isfinite(values[row]).all())
+            why = (
+                f"too large for {self.stored}; set targets.stored=float32"
+                if large
+                else ("not finite")
+            )
+            raise DataError(f"the {self.name} of picture {first + row} are {why}")
+        return kept
 
 
 def write_embeddings(
@@ -40,11 +75,15 @@ def write_embeddings(
     *,
     fingerprint: str,
     batch_size: int = 64,
-    prepare: Callable[[Tensor, range], Tensor] | None = None,
-) -> NDArray[np.float32]:
+    prepare: Prepare | None = None,
+    stored: Stored = "float32",
+    team: Team | None = None,
+) -> NDArray[np.floating]:
     """Embed every picture and keep the result, or open it if it is already there.
 
-    A call that was cut off goes on where it left off.
+    A call that was cut off goes on where it left off, with however many processes. Several
+    processes take whole batches in turn, cut where one process cuts them, so that the array does
+    not change with their number; the first one writes it.
 
     Parameters
     ----------
@@ -63,52 +102,97 @@ def write_embeddings(
     prepare
         What becomes of images (N, 3, H, W) before they are encoded, given the rows of `pictures`
         that they are; nothing by default.
+    stored
+        Type of the numbers on disk.
+    team
+        The processes that share the work, each of which makes this call; None for this one alone.
 
     Returns
     -------
     array
-        (S, ...) float32, memory-mapped.
+        (S, ...) of type `stored`, memory-mapped.
 
     Raises
     ------
     DataError
-        If the model returns a value that is not finite; names the first such picture.
+        If the model returns a value that is not finite, or too large for what is stored; names the
+        first such picture.
     MindEyeError
         If the disk is full.
     """
-    meta = folder / f"{name}.json"
-    if meta.is_file() and read_json(meta).get("fingerprint") == fingerprint:
+    team = team or Alone()
+    job = _Job(name, encode, pictures, batch_size, prepare, stored)
+    first = team.index == 0
+    done = first and _is_there(folder, name, fingerprint, stored)
+    if _from_first(team, int(done)):
+        return read_embeddings(folder, name, fingerprint=fingerprint)
+    # The batch size is part of it: batches must be cut where an uninterrupted call cuts them.
+    identity = {
+        "fingerprint": fingerprint,
+        "count": len(pictures),
+        "batch_size": batch_size,
+        "stored": stored,
+    }
+    if not first:
+        for _ in _blocks(job, team, _from_first(team, 0)):
+            pass
+        team.wait()
         return read_embeddings(folder, name, fingerprint=fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
-    # The batch size is part of it: batches must be cut where an uninterrupted call cuts them.
-    identity = {"fingerprint": fingerprint, "count": len(pictures), "batch_size": batch_size}
-    with _Partial(folder, name, identity) as partial:
-        starts = range(partial.rows, len(pictures), batch_size)
-        done = partial.rows // batch_size
-        for start in track(starts, f"embed {name}", done=done):
-            rows = range(start, min(start + batch_size, len(pictures)))
-            images = to_images(pictures[rows.start : rows.stop])
-            if prepare is not None:
-                images = prepare(images, rows)
-            block = encode(images).float().cpu().numpy()
-            bad = ~np.isfinite(block).reshape(len(block), -1).all(axis=1)
-            if bad.any():
-                raise DataError(f"the {name} of picture {start + int(bad.argmax())} are not finite")
+    with Partial(folder, name, identity) as partial:
+        for block in _blocks(job, team, _from_first(team, partial.rows)):
             partial.append(block)
         # An old identity must not stand beside a new array, not even for a moment.
-        meta.unlink(missing_ok=True)
+        (folder / f"{name}.json").unlink(missing_ok=True)
         partial.finish(folder / f"{name}.npy")
-    write_json(meta, {"fingerprint": fingerprint, "count": len(pictures)})
+    content = {"fingerprint": fingerprint, "count": len(pictures), "stored": stored}
+    write_json(folder / f"{name}.json", content)
+    team.wait()
     return read_embeddings(folder, name, fingerprint=fingerprint)
 
 
-def read_embeddings(folder: Path, name: str, *, fingerprint: str) -> NDArray[np.float32]:
+def _blocks(job: _Job, team: Team, start: int) -> Iterator[NDArray[np.floating]]:
+    """Yield all rows from `start` on, in order, on every process; each computes its batches."""
+    size, count = job.batch_size, len(job.pictures)
+    rounds = range(start, count, size * team.count)
+    # A resumed call may start amid a round of more processes; rounds are counted from there.
+    before = start // (size * team.count)
+    for first in track(rounds, f"embed {job.name}", done=before, shown=team.index == 0):
+        rows = min(size * team.count, count - first)
+        own = first + size * team.index
+        if own >= count:
+            own = first  # what a process without a batch gives is cut off below
+        block = job.block(range(own, min(own + size, count)))
+        if team.count > 1:
+            padded = block.new_zeros((size, *block.shape[1:]))
+            padded[: len(block)] = block
+            block = team.gather_rows(padded.to(team.device), size * team.count)[:rows].cpu()
+        yield job.checked(block, first)
+
+
+def _from_first(team: Team, value: int) -> int:
+    """Return the first process's value on all of them."""
+    own = value if team.index == 0 else 0
+    return int(team.total(torch.tensor([own], device=team.device)))
+
+
+def _is_there(folder: Path, name: str, fingerprint: str, stored: Stored) -> bool:
+    meta = folder / f"{name}.json"
+    known = read_json(meta) if meta.is_file() else {}
+    same = known.get("stored", "float32") == stored
+    return same and known.get("fingerprint") == fingerprint
+
+
+def read_embeddings(folder: Path, name: str, *, fingerprint: str) -> NDArray[np.floating]:
     """Open stored embeddings (S, ...), memory-mapped; changes to them never reach the file.
+
+    They are of the type that is stored: turn what is read of them into float32.
 
     Raises
     ------
     CheckpointError
-        If they are missing or were made by another model, other weights or other pictures.
+        If they are missing, damaged, or were made by another model, other weights or other
+        pictures.
     """
     meta = folder / f"{name}.json"
     if not meta.is_file():
@@ -121,82 +205,11 @@ def read_embeddings(folder: Path, name: str, *, fingerprint: str) -> NDArray[np.
         )
     # Copy on write: torch shares the memory of such an array without a warning, and without the
     # file ever being written to.
-    stored: NDArray[np.float32] = np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+    path = folder / f"{name}.npy"
+    try:
+        stored: NDArray[np.floating] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except NPY_ERRORS as error:
+        raise CheckpointError(
+            f"{path} is missing or damaged ({error}); delete {meta.name} to have it embedded again"
+        ) from error
     return stored
-
-
-class _Partial:
-    """An .npy file that grows row by row and outlives the process that writes it.
-
-    Rows are appended, not written into a mapped file: on a full disk the latter ends the process.
-
-    Parameters
-    ----------
-    folder, name
-        Of the array that it becomes.
-    identity
-        What it is of, with the final number of rows as ``count``; the rows of another identity
-        are thrown away.
-    """
-
-    def __init__(self, folder: Path, name: str, identity: dict[str, Any]) -> None:
-        self.path = folder / f".{name}.npy.partial"
-        self.record = folder / f".{name}.partial.json"
-        self.identity = identity
-        self.kept_at = time.monotonic()
-        known = read_json(self.record) if self.record.is_file() and self.path.is_file() else {}
-        if {k: known.get(k) for k in identity} == identity:
-            self.rows, self.shape = int(known["rows"]), tuple(known["shape"])
-            # Whatever lies behind the rows that were kept may be torn.
-            self.file: BinaryIO = self.path.open("r+b", buffering=0)
-            self._header()
-            self.file.seek(4 * self.rows * prod(self.shape), os.SEEK_CUR)
-            self.file.truncate()
-        else:
-            self.rows, self.shape = 0, ()
-            self.record.unlink(missing_ok=True)
-            self.file = self.path.open("wb", buffering=0)
-
-    def __enter__(self) -> _Partial:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self.file.close()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise MindEyeError(
-                f"no space left on the disk while writing {self.path}; free some and run the same "
-                "command again, what is embedded is kept"
-            ) from error
-
-    def append(self, block: NDArray[np.float32]) -> None:
-        """Append rows (N, ...)."""
-        if self.rows == 0:
-            self.shape = block.shape[1:]
-            self._header()
-        rest = np.ascontiguousarray(block, dtype=np.float32).data.cast("B")
-        while rest:  # an unbuffered file may take a part only
-            rest = rest[self.file.write(rest) :]
-        self.rows += len(block)
-        if time.monotonic() - self.kept_at >= KEEP_EVERY:
-            self._keep()
-
-    def finish(self, path: Path) -> None:
-        """Become the finished array at `path`."""
-        os.fsync(self.file.fileno())
-        os.replace(self.path, path)
-        self.record.unlink(missing_ok=True)
-
-    def _header(self) -> None:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
-            "fortran_order": False,
-            "shape": (self.identity["count"], *self.shape),
-        }
-        np.lib.format.write_array_header_1_0(self.file, header)
-
-    def _keep(self) -> None:
-        os.fsync(self.file.fileno())
-        write_json(self.record, {**self.identity, "shape": list(self.shape), "rows": self.rows})
-        self.kept_at = time.monotonic()

@@ -15,7 +15,8 @@ from mindeye.errors import ConfigError
 from mindeye.targets.augment import augment
 from mindeye.targets.encoders import Encoder
 from mindeye.targets.images import to_images
-from mindeye.targets.store import write_embeddings
+from mindeye.targets.store import Stored, write_embeddings
+from mindeye.targets.team import Team
 
 
 class TargetSource(Protocol):
@@ -34,11 +35,11 @@ class StoredTargets:
     Parameters
     ----------
     arrays
-        Views (S, K, D), memory-mapped. Of several, one per stimulus is drawn uniformly; with one
-        nothing is drawn.
+        Views (S, K, D), memory-mapped, float32 or float16. Of several, one per stimulus is drawn
+        uniformly; with one nothing is drawn.
     """
 
-    def __init__(self, arrays: Sequence[NDArray[np.float32] | Tensor]) -> None:
+    def __init__(self, arrays: Sequence[NDArray[np.floating] | Tensor]) -> None:
         self.views = [a if isinstance(a, Tensor) else torch.from_numpy(a) for a in arrays]
         shapes = {tuple(view.shape) for view in self.views}
         if len(shapes) != 1:
@@ -117,7 +118,9 @@ def write_views(
     fingerprint: str,
     batch_size: int = 64,
     size: int | None = None,
-) -> list[NDArray[np.float32]]:
+    stored: Stored = "float32",
+    team: Team | None = None,
+) -> list[NDArray[np.floating]]:
     """Embed augmented views of every picture and keep them, or open those that are there.
 
     Parameters
@@ -139,11 +142,13 @@ def write_views(
         Pictures embedded at once.
     size
         Side that pictures are augmented at, best the encoder's own; None for that of `pictures`.
+    stored, team
+        As `write_embeddings`.
 
     Returns
     -------
     list
-        The views, each (S, K, D) float32, memory-mapped.
+        The views, each (S, K, D), memory-mapped.
     """
 
     def prepare_view(view: int) -> Callable[[Tensor, range], Tensor]:
@@ -158,13 +163,15 @@ def write_views(
             fingerprint=fingerprint,
             batch_size=batch_size,
             prepare=prepare_view(view),
+            stored=stored,
+            team=team,
         )
         for view, name in enumerate(view_names(count), start=1)
     ]
 
 
 def moments(
-    array: NDArray[np.float32], rows: Sequence[int] | NDArray[np.int64], *, block: int = 256
+    array: NDArray[np.floating], rows: Sequence[int] | NDArray[np.int64], *, block: int = 256
 ) -> tuple[Tensor, float]:
     """Return the mean of embeddings and their mean square deviation from it, in one pass.
 
@@ -188,7 +195,7 @@ def moments(
     mean: NDArray[Any] = np.zeros(array.shape[1:])
     squares, seen = 0.0, 0
     for start in range(0, len(wanted), block):
-        values = np.asarray(array[wanted[start : start + block]])
+        values = np.asarray(array[wanted[start : start + block]], dtype=np.float32)
         own = values.mean(axis=0, dtype=np.float64)
         deviations = (values - own).ravel()
         shift = own - mean

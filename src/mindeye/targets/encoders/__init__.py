@@ -1,0 +1,26 @@
+"""Image encoders: what turns pictures into the embeddings that a brain is decoded into."""
+
+from mindeye.targets.encoders.base import Encoder, check_images
+from mindeye.targets.encoders.clip import ClipEncoder
+from mindeye.targets.encoders.folders import folder_fingerprint
+from mindeye.targets.encoders.open_clip import OpenClipEncoder
+from mindeye.targets.encoders.pixels import PixelEncoder
+from mindeye.targets.encoders.pooled import PooledEncoder
+from mindeye.targets.encoders.registry import KINDS, load_encoder
+from mindeye.targets.encoders.timm_maps import TimmEncoder
+from mindeye.targets.encoders.vision import DinoEncoder, SiglipEncoder
+
+__all__ = [
+    "KINDS",
+    "ClipEncoder",
+    "DinoEncoder",
+    "Encoder",
+    "OpenClipEncoder",
+    "PixelEncoder",
+    "PooledEncoder",
+    "SiglipEncoder",
+    "TimmEncoder",
+    "check_images",
+    "folder_fingerprint",
+    "load_encoder",
+]

@@ -1,0 +1,154 @@
+"""Vision models without text beside them, or with a head of their own: DINOv2, SigLIP, SigLIP 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mindeye.errors import CheckpointError
+from mindeye.targets.encoders.base import Facts, NetworkEncoder, Normalisation, unit
+from mindeye.targets.encoders.folders import (
+    folder_fingerprint,
+    open_pretrained,
+    preprocessing_of,
+    read_settings,
+)
+from mindeye.targets.encoders.preprocessing import INTERPOLATIONS, Preprocessing
+
+
+class DinoEncoder(NetworkEncoder):
+    """DINOv2, with registers or without: class token and patches after the last LayerNorm.
+
+    Tokens are divided by the norm of the class token, as those of CLIP. Registers are left out:
+    they stand for no place in the picture. Pictures have the size that the processor gives, 224 in
+    the published folders, for which the model interpolates its positions of 518.
+
+    Parameters
+    ----------
+    folder
+        Local folder that `Dinov2Model` or `Dinov2WithRegistersModel` reads; safetensors only.
+    name
+        Its `id`.
+    device
+        Where it runs.
+    """
+
+    def __init__(self, folder: Path, name: str, *, device: torch.device) -> None:
+        from transformers import Dinov2Model, Dinov2WithRegistersModel
+
+        kind = read_settings(folder / "config.json").get("model_type")
+        model_class = Dinov2Model if kind == "dinov2" else Dinov2WithRegistersModel
+        model = open_pretrained(model_class, folder, "DINOv2 model")
+        preprocessing = preprocessing_of(folder)
+        patch, width = int(model.config.patch_size), int(model.config.hidden_size)
+        if preprocessing.size % patch:
+            raise CheckpointError(
+                f"{folder}: pictures of {preprocessing.size} pixels do not divide into patches of "
+                f"{patch}"
+            )
+        tokens = (preprocessing.size // patch) ** 2 + 1
+        fingerprint = folder_fingerprint(folder, "torchvision")
+        facts = Facts(name, tokens, width, width, preprocessing, fingerprint)
+        super().__init__(model, facts, device=device)
+
+    def _tokens(self, pixels: Tensor) -> Tensor:
+        return dino_tokens(self.model, pixels)
+
+
+def dino_tokens(model: Any, pixels: Tensor) -> Tensor:
+    """Return tokens (N, K, D), the class token first, of a DINOv2 model."""
+    hidden: Tensor = model(pixel_values=pixels).last_hidden_state
+    registers = int(getattr(model.config, "num_register_tokens", 0))
+    if not registers:
+        return hidden
+    return torch.cat([hidden[:, :1], hidden[:, 1 + registers :]], dim=1)
+
+
+class SiglipEncoder(NetworkEncoder):
+    """SigLIP and SigLIP 2: patches after the last LayerNorm; there is no class token.
+
+    Tokens are divided by the root mean square of their norms. The pooled embedding is what the
+    model's attention-pooling head makes of them, at norm 1; it is the space that SigLIP compares
+    with texts, while its patches are in another.
+
+    SigLIP 2 of a fixed resolution is published as a model of SigLIP's class; its NaFlex models,
+    which take patches of any shape, are given square pictures of as many patches as their table of
+    positions holds.
+
+    Parameters
+    ----------
+    folder
+        Local folder that `SiglipVisionModel` or `Siglip2VisionModel` reads; safetensors only.
+    name
+        Its `id`.
+    device
+        Where it runs.
+    """
+
+    has_class_token = False
+    normalisation: Normalisation = "rms"
+
+    def __init__(self, folder: Path, name: str, *, device: torch.device) -> None:
+        from transformers import Siglip2VisionModel, SiglipVisionModel
+
+        kind = str(read_settings(folder / "config.json").get("model_type"))
+        flexible = kind.startswith("siglip2")
+        model_class = Siglip2VisionModel if flexible else SiglipVisionModel
+        model = open_pretrained(model_class, folder, "SigLIP vision model")
+        config = model.config
+        patch, width = int(config.patch_size), int(config.hidden_size)
+        size = square_side(config) if flexible else int(config.image_size)
+        preprocessing = _flexible(folder, size) if flexible else preprocessing_of(folder)
+        if preprocessing.size != size:
+            raise CheckpointError(
+                f"{folder}: its processor gives pictures of {preprocessing.size} pixels, its "
+                f"model takes {size}; the two do not belong together"
+            )
+        pooled = width if getattr(config, "vision_use_head", True) else 0
+        fingerprint = folder_fingerprint(folder, "torchvision")
+        facts = Facts(name, (size // patch) ** 2, width, pooled, preprocessing, fingerprint)
+        super().__init__(model, facts, device=device)
+
+    def _tokens(self, pixels: Tensor) -> Tensor:
+        tokens: Tensor = siglip_output(self.model, pixels).last_hidden_state
+        return tokens
+
+    @torch.inference_mode()
+    def pool(self, images: Tensor) -> Tensor:
+        """Return what the attention-pooling head gives (N, 1, D), at norm 1."""
+        return unit(siglip_output(self.model, self._pixels(images)).pooler_output).cpu()
+
+
+def siglip_output(model: Any, pixels: Tensor) -> Any:
+    """Return `last_hidden_state` (N, K, D) and `pooler_output` (N, D) of pixels."""
+    if not hasattr(model.config, "num_patches"):
+        return model(pixel_values=pixels)
+    patch = int(model.config.patch_size)
+    side = pixels.shape[-1] // patch
+    # (N, C, rows, p, columns, p) to (N, rows * columns, p * p * C), as Siglip2ImageProcessor does
+    count = len(pixels)
+    patches = pixels.reshape(count, -1, side, patch, side, patch)
+    patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+    mask = torch.ones(count, side * side, dtype=torch.int32, device=pixels.device)
+    shapes = torch.full((count, 2), side, dtype=torch.long)  # read on the host anyway
+    return model(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
+
+
+def square_side(config: Any) -> int:
+    """Return the side of the square picture whose patches fill a NaFlex model's positions."""
+    return int(int(config.num_patches) ** 0.5) * int(config.patch_size)
+
+
+def _flexible(folder: Path, size: int) -> Preprocessing:
+    """Read what a NaFlex processor says; it names no size."""
+    path = folder / "preprocessor_config.json"
+    config = read_settings(path)
+    try:
+        mean, deviation = tuple(config["image_mean"]), tuple(config["image_std"])
+        interpolation = INTERPOLATIONS[int(config.get("resample", 2))]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} describes no preprocessing ({error!r})") from error
+    return Preprocessing(size, mean, deviation, None, interpolation)
