@@ -263,7 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = _parser(plain).parse_args(plain)
         _dispatch(flags, overrides)
     except MindEyeError as error:
-        print(f"mindeye: {error}", file=sys.stderr)
+        # A library's own words within it may run over several lines.
+        print(f"mindeye: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except ArgumentError as error:
         problem = " ".join(str(error).split())

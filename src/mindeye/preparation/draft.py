@@ -23,7 +23,9 @@ def recording_key(recording: Recording, trials: pd.DataFrame, size: int) -> str:
     digest = hashlib.sha256()
     for path in recording.inputs:
         facts = path.stat()
-        digest.update(f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+        # The change time too: a file fetched again may keep its size and its modification time.
+        times = f"{facts.st_mtime_ns} {facts.st_ctime_ns}"
+        digest.update(f"{path.resolve()} {facts.st_size} {times}\n".encode())
     for table in (trials, recording.stimuli, recording.voxels):
         digest.update(table.to_csv(index=False).encode())
     digest.update(f"{size} {recording.subject}".encode())

@@ -25,6 +25,7 @@ from scipy.io.matlab import MatReadError
 
 from mindeye.data.subject import load_subject
 from mindeye.errors import ConfigError, DataError
+from mindeye.sources.mat_check import check_mat
 from mindeye.sources.nsd_betas import BetaFile, check_files, inspect_betas, read_betas
 from mindeye.sources.nsd_layout import (
     BETA_SCALE,
@@ -34,6 +35,7 @@ from mindeye.sources.nsd_layout import (
     NsdConfig,
     NsdPaths,
     parse_rois,
+    reason,
 )
 from mindeye.sources.nsd_voxels import Grid, choose_voxels, read_volume, say_grid, used_files
 
@@ -281,13 +283,16 @@ def read_mat(path: Path, what: str, key: str) -> NDArray[Any]:
     """
     need_file(path, what)
     try:
+        # Cells and structures are looked at from outside; numbers are checked to their end.
+        check_mat(path.read_bytes(), (key,) if key == "masterordering" else ())
         content = loadmat(path)
     except (
         OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error, EOFError,
         IndexError, KeyError, struct.error, OverflowError, MemoryError, AttributeError,
+        AssertionError,
     ) as error:  # fmt: skip
         raise DataError(
-            f"{path} is not a readable MATLAB file ({error}); fetch it again"
+            f"{path} is not a readable MATLAB file ({reason(error)}); fetch it again"
         ) from error
     if key not in content:
         known = [k for k in content if not k.startswith("__")]
