@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import mindeye
 from mindeye.config import HighConfig, LowConfig, OptimConfig, RunConfig
+from mindeye.errors import ConfigError
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import HighLevel, Sizes, build_low
 from mindeye.models.published_names import (
@@ -26,7 +27,8 @@ from parity.fixtures import golden_folder
 from test_parity import absence
 
 PRESETS = {
-    "demo", "digit69", "miyawaki2008", "mindeye1", "mindeye1_lowlevel", "mindeye1_pooled"
+    "demo", "digit69", "miyawaki2008", "mindeye1", "mindeye1_lowlevel", "mindeye1_pooled",
+    "kandinsky", "ip_adapter_sdxl",
 }  # fmt: skip
 VOXELS = 15724
 """Subject 1 of NSD, in the region nsdgeneral (published code)."""
@@ -189,7 +191,7 @@ def test_the_high_level_is_trained_as_in_the_paper(name: str, as_published: bool
     assert (decoder.dropout_in, decoder.dropout_block, decoder.head) == (0.5, 0.15, "full")
 
 
-@pytest.mark.parametrize("name", ["mindeye1", "mindeye1_lowlevel"])
+@pytest.mark.parametrize("name", ["mindeye1", "mindeye1_lowlevel", "kandinsky", "ip_adapter_sdxl"])
 @pytest.mark.parametrize("as_published", [False, True])
 def test_the_low_level_is_trained_as_in_the_paper(name: str, as_published: bool) -> None:
     low: LowConfig = _config(name, as_published=as_published).low
@@ -197,6 +199,28 @@ def test_the_low_level_is_trained_as_in_the_paper(name: str, as_published: bool)
     assert (low.contrastive_weight, low.contrastive_temperature) == (0.1, 0.075)
     assert (low.dropout_in, low.dropout_block) == (0.5, 0.25)
     assert low.contrastive_rows == 0
+
+
+@pytest.mark.parametrize("name", ["kandinsky", "ip_adapter_sdxl"])
+def test_other_generators_change_the_space_and_nothing_of_the_pooled_training(name: str) -> None:
+    ours, pooled = _config(name), _config("mindeye1_pooled")
+    assert ours.high == pooled.high
+    assert ours.low == _config("mindeye1").low
+    assert ours.targets.tokens == "pooled"
+    assert ours.targets.maps == _config("mindeye1").targets.encoder
+    drawn = ours.reconstruct
+    assert (drawn.candidates, drawn.strength, drawn.start) == (16, 0.85, "image")
+    # CLIP ViT-bigG's pooled embedding.
+    with torch.device("meta"):
+        model = HighLevel(Sizes(VOXELS, 1, 1280, LATENTS), ours.high)
+    assert (model.decoder.tokens, model.decoder.token_dim) == (1, 1280)
+
+
+def test_pooled_targets_need_an_encoder_of_maps_only_where_maps_are_contrasted() -> None:
+    content = preset_content("kandinsky")
+    with pytest.raises(ConfigError, match=r"name their encoder by targets\.maps"):
+        run_config(content, ["targets.maps="])
+    run_config(content, ["targets.maps=", "low.contrastive_weight=0"])
 
 
 def test_pictures_are_drawn_and_scored_as_in_the_paper() -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -126,8 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(key, value)
-        self.end_headers()
-        if body and self.command != "HEAD":
+        with suppress(BrokenPipeError, ConnectionResetError):  # the asker has given up
+            self.end_headers()
+            if not body or self.command == "HEAD":
+                return
             self.wfile.write(content[: len(content) // 2] if cut else content)
 
 

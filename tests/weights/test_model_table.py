@@ -8,7 +8,7 @@ import pytest
 
 from mindeye.settings import preset_content, preset_names, run_config
 from mindeye.weights.names import models_of, requests_of
-from mindeye.weights.table import ADAPTER_BASES, COMPANIONS, MODELS, pickle_of, split_name
+from mindeye.weights.table import ADAPTER_BASES, MODELS, pickle_of, split_name
 
 
 @pytest.mark.parametrize("identity", MODELS)
@@ -23,12 +23,19 @@ def test_every_entry_is_complete(identity: str) -> None:
     assert model.use
 
 
-def test_companions_and_bases_are_in_the_table() -> None:
-    names = [*ADAPTER_BASES, *COMPANIONS]
-    names += [n for pair in (*ADAPTER_BASES.values(), *COMPANIONS.values()) for n in pair]
+def test_adapters_and_their_bases_are_in_the_table() -> None:
+    names = [*ADAPTER_BASES, *(n for pair in ADAPTER_BASES.values() for n in pair)]
     for name in names:
         identity, inside = split_name(name)
         assert MODELS[identity].wanted(inside)
+
+
+def test_a_generator_with_a_base_names_two_models() -> None:
+    adapter = next(iter(ADAPTER_BASES))
+    base = ADAPTER_BASES[adapter][0]
+    requests, _ = requests_of([f"ip_adapter:{base}:{adapter}"])
+    assert [r.model.id for r in requests] == [base, "h94/IP-Adapter"]
+    assert [w.path for w in requests[1].weights] == [split_name(adapter)[1]]
 
 
 def test_names_are_split_after_the_second_part() -> None:

@@ -21,6 +21,9 @@ class RunConfig:
         Seed of initial weights, batches, dropout, noise and bootstrap.
     device
         ``auto`` takes a CUDA device where there is one.
+    weights
+        Folder in which hub ids of models are looked up, as `mindeye fetch models` writes it; empty:
+        the environment's MINDEYE_WEIGHTS, else the Hugging Face cache. Never a network.
     high_enabled
         Train and use the high-level pipeline.
     low_enabled
@@ -39,6 +42,7 @@ class RunConfig:
 
     seed: int = 0
     device: str = "auto"
+    weights: str = ""
     high_enabled: bool = True
     low_enabled: bool = True
     targets: TargetsConfig = field(default_factory=TargetsConfig)
@@ -56,10 +60,12 @@ class RunConfig:
                 "targets.generator=zoo draws from all tokens, targets.tokens=pooled gives one; set "
                 "targets.generator=none or a generator that takes pooled embeddings"
             )
-        if targets.tokens == "pooled" and self.low_enabled and self.low.contrastive_weight:
+        contrasted = self.low_enabled and self.low.contrastive_weight
+        if targets.tokens == "pooled" and contrasted and not targets.maps:
             raise ConfigError(
                 "targets.tokens=pooled leaves the low-level pipeline no maps to be contrasted "
-                "with; set low.contrastive_weight=0 or low_enabled=false"
+                "with; name their encoder by targets.maps, or set low.contrastive_weight=0 or "
+                "low_enabled=false"
             )
         if not self.high_enabled:
             return

@@ -10,10 +10,14 @@ from mindeye.config import RunConfig
 from mindeye.errors import UsageError
 from mindeye.settings import preset_content, run_config
 from mindeye.weights.find import known_model
-from mindeye.weights.table import COMPANIONS, Model, Weights, split_name
+from mindeye.weights.table import ADAPTER_BASES, Model, Weights, split_name
 
 BUILT_IN = ("", "zoo", "none", "pixels")
-"""Names that stand for no weights of others, besides ``pixels:...``."""
+"""Names that stand for no weights of others, besides those of `LOCAL`."""
+LOCAL = ("pixels:", "timm:", "taesd:")
+"""Beginnings of names whose files, if any, are people's own."""
+ADAPTER = "ip_adapter:"
+"""Beginning of ``ip_adapter:BASE:FILE``, which names two models."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +70,25 @@ def requests_of(names: Sequence[str]) -> tuple[list[Request], list[str]]:
 
 
 def _models_in(name: str) -> Iterator[str]:
-    """Yield the model names that a name stands for: those of a preset, or itself."""
+    """Yield the model names that a name stands for: those of a preset, or itself and its base."""
     if "/" in name and not name.endswith((".yaml", ".yml")):
-        found = [name]
+        yield from _split(name)
+        yield from ADAPTER_BASES.get(name, ())[:1]
     else:
-        found = models_of(run_config(preset_content(name)))
-    for each in found:
-        yield each
-        yield from COMPANIONS.get(each, ())
+        yield from models_of(run_config(preset_content(name)))
 
 
 def models_of(config: RunConfig) -> list[str]:
-    """Return the names of models of others, hub ids or folders, that a run uses."""
+    """Return the names of models of others, hub ids or folders, that a run uses, each once."""
     targets = config.targets
-    fields = ("encoder", "vae", "generator", "maps")
-    named = [str(getattr(targets, field, "")) for field in fields]
-    return [n for n in named if n not in BUILT_IN and not n.startswith("pixels:")]
+    named = (targets.encoder, targets.maps, targets.vae, targets.generator)
+    return list(dict.fromkeys(part for name in named for part in _split(name)))
+
+
+def _split(name: str) -> list[str]:
+    """Return the models in a field of the configuration."""
+    if name in BUILT_IN or name.startswith(LOCAL):
+        return []
+    if name.startswith(ADAPTER):
+        return name.removeprefix(ADAPTER).split(":")
+    return [name]

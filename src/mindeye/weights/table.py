@@ -120,6 +120,14 @@ UNET_BYTES = 3_438_167_536
 """The UNet of Stable Diffusion 1.x, 859.5 M parameters in float32."""
 VIT_L_BYTES = 1_215_900_000
 """CLIP ViT-L/14's image tower with its projection, 304 M parameters in float32."""
+
+
+def _tokenizer(folder: str) -> tuple[str, ...]:
+    """Return the files of a CLIP tokenizer."""
+    names = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+    return tuple(f"{folder}/{name}" for name in names)
+
+
 _PINNED = "revision as public code pins it"
 _UNPINNED = "no commit found that public code pins: the branch can move, mindeye_model.json has it"
 
@@ -233,18 +241,20 @@ _ALL = (
         (Weights(UNET, UNET_BYTES), Weights(VAE, KL_BYTES),
          Weights("text_encoder/model.safetensors", 492_265_874)),
         ("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
-         "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json",
-         "tokenizer/special_tokens_map.json", "scheduler/scheduler_config.json"),
+         *_tokenizer("tokenizer"), "scheduler/scheduler_config.json"),
         "safetensors", "creativeml-openrail-m", "base of IP-Adapter's SD 1.5 files",
         f"{_PINNED}; parameters in float32; a mirror of runwayml's, which was deleted",
     ),
     Model(
         "stabilityai/stable-diffusion-xl-base-1.0", "462165984030d82259a11f4367a4eed129e94a7b",
-        (Weights(UNET, 10_270_077_736), Weights(VAE, KL_BYTES)),
-        ("model_index.json", "unet/config.json", "vae/config.json",
+        (Weights(UNET, 10_270_077_736), Weights(VAE, KL_BYTES),
+         Weights("text_encoder/model.safetensors", 492_265_168),
+         Weights("text_encoder_2/model.safetensors", 2_778_702_264)),
+        ("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
+         "text_encoder_2/config.json", *_tokenizer("tokenizer"), *_tokenizer("tokenizer_2"),
          "scheduler/scheduler_config.json"),
         "safetensors", "openrail++", "base of IP-Adapter's SDXL files",
-        f"{_PINNED}; parameters in float32; without its text encoders (empty prompt is zeros)",
+        f"{_PINNED}; parameters in float32; its text encoders are for the empty prompt",
     ),
     Model(
         "h94/IP-Adapter", "018e402774aeeddd60609b4ecdb7e298259dc729",
@@ -264,8 +274,7 @@ _ALL = (
          Weights("text_encoder/model.safetensors", 1_361_000_000),
          Weights("image_normalizer/diffusion_pytorch_model.safetensors", 8_352)),
         ("model_index.json", "unet/config.json", "vae/config.json", "image_encoder/config.json",
-         "text_encoder/config.json", "image_normalizer/config.json",
-         "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json",
+         "text_encoder/config.json", "image_normalizer/config.json", *_tokenizer("tokenizer"),
          "scheduler/scheduler_config.json", "image_noising_scheduler/scheduler_config.json",
          "feature_extractor/preprocessor_config.json"),
         "safetensors", "openrail++", "generator from 1,024 pooled (Stable unCLIP)",
@@ -290,12 +299,3 @@ ADAPTER_BASES: dict[str, tuple[str, str]] = {
     ),
 }  # fmt: skip
 """Adapter file -> (base model it was trained on, encoder of the embeddings it takes)."""
-
-COMPANIONS: dict[str, tuple[str, ...]] = {
-    **{name: (base,) for name, (base, _) in ADAPTER_BASES.items()},
-    # Unconditional embedding: what the encoder makes of a black picture.
-    "kandinsky-community/kandinsky-2-2-decoder": (
-        "kandinsky-community/kandinsky-2-2-prior/image_encoder",
-    ),
-}
-"""What a name needs beside itself to draw a picture; `mindeye fetch models` adds it."""
