@@ -260,6 +260,19 @@ def test_allowed_pickles_become_safetensors_and_go(hub: SmallHub, tmp_path: Path
     assert f"{VERSATILE} is here already" in fetch(hub, tmp_path, VERSATILE)
 
 
+def test_rewritten_pickles_are_not_downloaded_again_after_an_interruption(
+    hub: SmallHub, tmp_path: Path
+) -> None:
+    hub.models[VERSATILE] = files_of(VERSATILE, pickled=True)
+    hub.lost = {"vae/diffusion_pytorch_model.bin"}
+    refused(hub, tmp_path, VERSATILE, allow_pickles=True)
+    hub.lost = set()
+    fetch(hub, tmp_path, VERSATILE, allow_pickles=True)
+    find_weights(VERSATILE, tmp_path)
+    asked = hub.asked_for("image_unet/diffusion_pytorch_model.bin")
+    assert [method for method, _ in asked].count("GET") == 1
+
+
 def test_safetensors_are_preferred_where_both_are_there(hub: SmallHub, tmp_path: Path) -> None:
     hub.models[VERSATILE] = files_of(VERSATILE, pickled=True) | files_of(VERSATILE)
     fetch(hub, tmp_path, VERSATILE, allow_pickles=True)
