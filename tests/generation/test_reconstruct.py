@@ -100,6 +100,7 @@ class ColourEncoder:
     """Embeds a picture as its mean colour."""
 
     id, tokens, width, fingerprint = "colour", 1, 3, "c"
+    has_class_token = True
 
     def encode(self, images: Tensor) -> Tensor:
         return images.mean(dim=(2, 3))[:, None]

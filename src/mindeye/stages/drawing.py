@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mindeye.generation.generators import Generator
 from mindeye.generation.predict import embed_brains, predict_latents, sample_prior
 from mindeye.generation.reconstruct import (
+    Choice,
     Reconstructions,
+    blend,
     candidate_seeds,
-    draw_candidates,
-    pick_by_brain,
+    draw_batches,
+    pick_streamed,
 )
 from mindeye.models.pipelines import HighLevel
 from mindeye.runs import write_array, write_json
 from mindeye.stages.embedding import generator_of
 from mindeye.stages.learning import load_high, load_low
 from mindeye.stages.workspace import Workspace
-from mindeye.targets.images import to_pictures
+from mindeye.targets.images import to_images, to_pictures
+
+PRIOR_BATCH = 128
+"""Samples that `sample_prior` draws at once."""
+SAMPLED_AT_ONCE = 2048
+"""About how many embeddings are held between the prior and the generator."""
 
 
 def predict(work: Workspace) -> None:
@@ -75,21 +87,67 @@ def _decode(work: Workspace, latents: Tensor, batch_size: int = 64) -> Tensor:
 def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> None:
     """Draw `high` and `both` from the same prior samples and noise; the brain picks."""
     config = work.config.reconstruct
-    count, draws = len(work.drawn_ids), config.candidates
-    seeds = candidate_seeds(work.config.seed, count, draws, purpose=1)
-    brain, backbone = (predicted(work, n)[:count] for n in ("contrastive", "backbone"))
-    samples = sample_embeddings(work, load_high(work), backbone, brain, seeds)
-    starts: dict[str, Tensor | None] = {"high": None}
-    if low is not None and generator.uses_start:
-        starts["both"] = low.repeat_interleave(draws, dim=0)
-    for name, start in starts.items():
-        images = draw_candidates(
-            generator, samples, seeds=seeds, start=start, batch_size=config.batch_size, name=name
-        )
-        picked = pick_by_brain(
-            images, brain, work.encoder, candidates=draws, batch_size=config.batch_size
-        )
-        _write(work, name, picked)
+    draws = 1 if config.pick == "first" else config.candidates
+    seeds = candidate_seeds(work.config.seed, len(work.drawn_ids), draws, purpose=1)
+    brain, backbone = (
+        predicted(work, n)[: len(work.drawn_ids)] for n in ("contrastive", "backbone")
+    )
+    model, choice = load_high(work), Choice(work.encoder, draws, config.pick)
+    systems = ["high", "both"] if low is not None and generator.uses_start else ["high"]
+    found: dict[str, list[_Picked]] = {name: [] for name in systems}
+    for group in _groups(len(brain), draws, config.batch_size):
+        own = seeds[group.start * draws : group.stop * draws]
+        samples = sample_embeddings(work, model, backbone[group], brain[group], own)
+        for name in systems:
+            start = None
+            if name == "both" and low is not None:
+                start = low[group].repeat_interleave(draws, dim=0)
+            batches = draw_batches(
+                generator, samples, seeds=own, start=start, batch_size=config.batch_size, name=name
+            )
+            picked = pick_streamed(batches, brain[group], choice)
+            found[name] += [_Picked.of(part) for part in picked]
+    for name, parts in found.items():
+        _write(work, name, parts)
+    if config.blend and low is not None and "both" in found:
+        _blend(work, low, config.blend)
+
+
+class _Picked(NamedTuple):
+    """Picked pictures (S, H, W, 3), 0..255, with picks (S,) and scores (S, n)."""
+
+    pictures: NDArray[np.uint8]
+    pick: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, found: Reconstructions) -> _Picked:
+        """Turn images into pictures, a quarter of the memory."""
+        return cls(to_pictures(found.images), found.pick.numpy(), found.scores.numpy())
+
+
+def _groups(stimuli: int, draws: int, batch_size: int) -> Iterator[slice]:
+    """Yield slices of stimuli of which embeddings are sampled at once.
+
+    At full size all samples of a test set are 12 GB. The groups end where batches of the prior and
+    of the generator end, so that they change no batch.
+    """
+    whole = math.lcm(draws, batch_size, PRIOR_BATCH)
+    size = max(whole, SAMPLED_AT_ONCE // whole * whole) // draws
+    for first in range(0, stimuli, size):
+        yield slice(first, min(first + size, stimuli))
+
+
+def _blend(work: Workspace, low: Tensor, share: float) -> None:
+    """Mix the low-level pictures into `both`; without them it is kept as `both_unblended`."""
+    folder = work.folder / "reconstruct"
+    plain = np.load(folder / "both.npy")
+    write_array(folder / "both_unblended.npy", plain)
+    mixed = [
+        to_pictures(blend(to_images(plain[part]), _decode(work, low[part]), share))
+        for part in (slice(i, i + 64) for i in range(0, len(plain), 64))
+    ]
+    write_array(folder / "both.npy", np.concatenate(mixed))
 
 
 def sample_embeddings(
@@ -123,11 +181,12 @@ def sample_embeddings(
     )
 
 
-def _write(work: Workspace, name: str, picked: Reconstructions) -> None:
+def _write(work: Workspace, name: str, parts: list[_Picked]) -> None:
     folder = work.folder / "reconstruct"
-    write_array(folder / f"{name}.npy", to_pictures(picked.images))
-    write_array(folder / f"{name}_pick.npy", picked.pick.numpy())
-    write_array(folder / f"{name}_scores.npy", picked.scores.numpy())
+    pictures, picks, scores = zip(*parts, strict=True)
+    write_array(folder / f"{name}.npy", np.concatenate(pictures))
+    write_array(folder / f"{name}_pick.npy", np.concatenate(picks))
+    write_array(folder / f"{name}_scores.npy", np.concatenate(scores))
 
 
 def _draw_baselines(work: Workspace, generator: Generator, truth: Tensor) -> None:
@@ -147,7 +206,7 @@ def _draw_baselines(work: Workspace, generator: Generator, truth: Tensor) -> Non
     if generator.uses_start:
         jobs["ceiling_both"] = (true_tokens, truth)
     for purpose, (name, (tokens, start)) in enumerate(jobs.items(), start=2):
-        images = draw_candidates(
+        batches = draw_batches(
             generator,
             tokens,
             seeds=candidate_seeds(work.config.seed, count, 1, purpose=purpose),
@@ -155,4 +214,4 @@ def _draw_baselines(work: Workspace, generator: Generator, truth: Tensor) -> Non
             batch_size=config.batch_size,
             name=name,
         )
-        write_array(folder / f"{name}.npy", to_pictures(images))
+        write_array(folder / f"{name}.npy", np.concatenate([to_pictures(b) for b in batches]))

@@ -109,41 +109,41 @@ BACKENDS: tuple[Backend, ...] = (
     Backend(
         "Versatile Diffusion, image branch", "shi-labs/versatile-diffusion",
         Space(257, 768, "unit"), "openai/clip-vit-large-patch14, tokens=all", 7.5, "MIT",
-        859.5, _SD,
+        859.52, _SD,
     ),
     Backend(
         "SD image variations", "lambdalabs/sd-image-variations-diffusers",
         Space(1, 768, "own"), "openai/clip-vit-large-patch14, tokens=pooled", 7.5,
-        "CreativeML OpenRAIL-M", 859.5, _SD,
+        "CreativeML OpenRAIL-M", 859.52, _SD,
     ),
     Backend(
         "Kandinsky 2.2 decoder", "kandinsky-community/kandinsky-2-2-decoder",
         Space(1, 1280, "own"), "CLIP ViT-bigG/14 (LAION-2B), tokens=pooled", 4.0, "Apache-2.0",
-        1254.1, _KANDINSKY,
+        1253.06, _KANDINSKY,
     ),
     Backend(
         "IP-Adapter on SD 1.5",
         "ip_adapter:stable-diffusion-v1-5/stable-diffusion-v1-5:"
         "h94/IP-Adapter/models/ip-adapter_sd15.safetensors",
         Space(1, 1024, "own"), "CLIP ViT-H/14 (LAION-2B), tokens=pooled", 7.5,
-        "CreativeML OpenRAIL-M (base), Apache-2.0 (adapter)", 859.5, _SD,
+        "CreativeML OpenRAIL-M (base), Apache-2.0 (adapter)", 859.52, _SD,
     ),
     Backend(
         "IP-Adapter on SDXL",
         "ip_adapter:stabilityai/stable-diffusion-xl-base-1.0:"
         "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl.safetensors",
         Space(1, 1280, "own"), "CLIP ViT-bigG/14 (LAION-2B), tokens=pooled", 5.0,
-        "CreativeML OpenRAIL++-M (base), Apache-2.0 (adapter)", 2567.5, _SDXL,
+        "CreativeML OpenRAIL++-M (base), Apache-2.0 (adapter)", 2567.46, _SDXL,
     ),
     Backend(
         "unCLIP", "sd2-community/stable-diffusion-2-1-unclip",
         Space(1, 1024, "own"), "CLIP ViT-H/14 (LAION-2B), tokens=pooled", 10.0,
-        "CreativeML OpenRAIL++-M", 869.0, _UNCLIP,
+        "CreativeML OpenRAIL++-M", 870.17, _UNCLIP,
     ),
     Backend(
         "unCLIP, small", "sd2-community/stable-diffusion-2-1-unclip-small",
         Space(1, 768, "own"), "openai/clip-vit-large-patch14, tokens=pooled", 10.0,
-        "CreativeML OpenRAIL++-M", 868.0,
+        "CreativeML OpenRAIL++-M", 869.52,
         {**_UNCLIP, "projection_class_embeddings_input_dim": 1536},
     ),
     Backend(

@@ -54,9 +54,10 @@ def load_part(kind: str, folder: Path, part: str) -> Any:
     """
     import diffusers
     import transformers
+    from diffusers.pipelines import stable_diffusion
 
     quiet()
-    ours = getattr(diffusers, kind, None)
+    ours = getattr(diffusers, kind, None) or getattr(stable_diffusion, kind, None)
     model = getattr(transformers, kind) if ours is None else ours
     dtype = "torch_dtype" if ours is not None else "dtype"
     try:

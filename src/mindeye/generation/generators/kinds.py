@@ -76,7 +76,9 @@ class Request:
                 f"reconstruct.unconditional=image: {self.folder} belongs to no pipeline with an "
                 "unconditional picture of its own; set zeros"
             )
-        picture = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 512, 512)
+        # at the size the encoder takes, since resizing would round it to whole grey levels
+        side = self.encoder.size
+        picture = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, side, side)
         empty = self.encoder.encode(picture)
         if own_norm and self.encoder.normalisation == "class":
             measure = own_norms(self.encoder)

@@ -99,6 +99,13 @@ def _begin(
 
 
 def _learned_variance(scheduler: Any) -> bool:
+    """Whether the scheduler reads variances; of those here only DDPM does.
+
+    Others keep the setting that they find in a folder without knowing what it means (the library's
+    own Kandinsky pipeline fails with them).
+    """
+    if type(scheduler).__name__ != "DDPMScheduler":
+        return False
     return getattr(scheduler.config, "variance_type", None) in ("learned", "learned_range")
 
 

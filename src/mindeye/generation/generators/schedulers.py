@@ -37,7 +37,10 @@ def load_scheduler(folder: Path, name: str) -> Any:
     import diffusers
 
     kind = getattr(diffusers, SCHEDULERS[name])
+    # DPM-Solver would take the first three channels of a network that also predicts variances,
+    # which are not all there are of a latent; the loop has cut the variances off already.
+    more = {"variance_type": None} if name == "dpmpp" else {}
     try:
-        return kind.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+        return kind.from_pretrained(folder, subfolder="scheduler", local_files_only=True, **more)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} holds no scheduler: {error}") from error
