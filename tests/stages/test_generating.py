@@ -213,3 +213,65 @@ def test_contradictions_are_refused_by_name(
     np.save(damaged / "samples.npy", np.load(damaged / "samples.npy")[:-1])
     with pytest.raises(DataError, match="does not describe the 11 rows"):
         generate(damaged, tmp_path / "out", GenerateConfig())
+
+
+def variation(folder: Path) -> Path:
+    """A tiny pipeline of random weights, in the layout of SD image variations."""
+    from diffusers import (
+        AutoencoderKL,
+        DDIMScheduler,
+        StableDiffusionImageVariationPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(3)
+    unet = UNet2DConditionModel(
+        sample_size=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+        attention_head_dim=4, cross_attention_dim=12,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(4,) * 4, norm_num_groups=2, latent_channels=4, sample_size=32,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    )  # fmt: skip
+    encoder = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+            image_size=20, patch_size=10, projection_dim=12,
+        )
+    )  # fmt: skip
+    processor = CLIPImageProcessor(size={"shortest_edge": 20}, crop_size=20)
+    StableDiffusionImageVariationPipeline(
+        vae=vae, image_encoder=encoder, unet=unet, scheduler=DDIMScheduler(clip_sample=False),
+        safety_checker=None, feature_extractor=processor, requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    processor.save_pretrained(folder / "image_encoder")
+    return folder
+
+
+def test_vectors_at_their_own_norm_are_drawn_at_it(tmp_path: Path) -> None:
+    """SD image variations takes them so; the encoder here divides, and need not know the norm."""
+    folder = variation(tmp_path / "variation")
+    vectors = np.random.default_rng(0).standard_normal((3, 12)).astype(np.float32)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    own = unit * np.array([[18.0], [20.0], [25.0]], dtype=np.float32)
+    np.save(tmp_path / "unit.npy", unit)
+    np.save(tmp_path / "own.npy", own)
+    common = {
+        "generator": str(folder), "encoder": str(folder / "image_encoder"), "steps": 2,
+        "precision": "fp32",
+    }  # fmt: skip
+
+    def drawn(name: str, **more: object) -> dict[str, np.ndarray]:
+        out = tmp_path / f"{name}{len(list(tmp_path.iterdir()))}"
+        generate(tmp_path / f"{name}.npy", out, GenerateConfig(**common, **more))  # type: ignore[arg-type]
+        return pictures(out)
+
+    as_they_are, scaled = drawn("own"), drawn("unit", norm=20.0)
+    np.testing.assert_array_equal(as_they_are["000001"], scaled["000001"])
+    for name in ("000000", "000002"):  # their own norm is not the median
+        assert (as_they_are[name] != scaled[name]).any()
+    with pytest.raises(ConfigError, match="at their own norm"):
+        drawn("unit")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -131,7 +131,9 @@ def bench_embedding(config: EmbeddingBench) -> dict[str, Any]:
     }
 
 
-def _timed(jobs: dict[str, Callable[[], object]], config: EmbeddingBench) -> dict[str, list[float]]:
+def _timed(
+    jobs: Mapping[str, Callable[[], object]], config: EmbeddingBench
+) -> dict[str, list[float]]:
     return alternate(jobs, config.repetitions)
 
 
@@ -282,7 +284,8 @@ def paper_encoder(device: torch.device, seed: int) -> Callable[[Tensor], Tensor]
         vision = model.vision_model
         hidden = vision(pixel_values=images.to(device)).last_hidden_state
         tokens: Tensor = model.visual_projection(vision.post_layernorm(hidden))
-        return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+        scaled: Tensor = tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+        return scaled
 
     return encode
 

@@ -183,7 +183,7 @@ def _vectors(table: Any, column: str, path: Path) -> NDArray[Any]:
 
     def is_list(kind: Any) -> bool:
         listed = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
-        return listed and kinds.is_floating(kind.value_type)
+        return bool(listed and kinds.is_floating(kind.value_type))
 
     known = [field.name for field in table.schema if is_list(field.type)]
     listed = ", ".join(known) or "none"
