@@ -229,7 +229,7 @@ def test_a_pth_file_in_the_place_of_an_imported_folder(run_told: Run, tmp_path: 
 def test_models_that_are_nowhere_are_told_before_a_training(run_told: Run, name: str) -> None:
     zoo = [w for w in PIXELS if not w.startswith("targets.")]
     error = run_told(*zoo, f"targets.{name}=weights/nowhere")
-    assert f"unknown {name} 'weights/nowhere'" in error
+    assert f"targets.{name}: there is no local folder 'weights/nowhere'" in error
 
 
 def test_the_preset_of_the_paper_without_its_weights(
@@ -237,7 +237,8 @@ def test_the_preset_of_the_paper_without_its_weights(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     error = told("run", "mindeye1", f"--subject-dir={small_subject.path}", "--out=run")
-    assert "weights/clip-vit-large-patch14" in error
+    assert "targets.encoder: openai/clip-vit-large-patch14 is not in" in error
+    assert "mindeye fetch models" in error
 
 
 CONTRADICTIONS = {

@@ -13,6 +13,12 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from mindeye import __version__
 from mindeye.ablations import plan_names, read_plan
 from mindeye.cli_data import add_export, add_fetch, add_prepare, export, facts_text, fetch, prepare
+from mindeye.cli_embeddings import (
+    add_export_embeddings,
+    add_generate,
+    export_embeddings,
+    generate,
+)
 from mindeye.cli_tools import add_bench, add_plan, bench, plan
 from mindeye.config import RunConfig
 from mindeye.errors import MindEyeError, UsageError
@@ -100,6 +106,8 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
     add_prepare(verbs, new, asked=words)
     add_fetch(verbs, new, asked=words)
     add_export(verbs, new, asked=words)
+    add_export_embeddings(verbs, new, asked=words)
+    add_generate(verbs, new, asked=words)
     for verb, text in (
         ("info", "tell what is in a prepared subject"),
         ("check", "verify a prepared subject: checksums, splits, values"),
@@ -147,6 +155,7 @@ def _demo(flags: Namespace, overrides: Sequence[str]) -> None:
 
 def _run(flags: Namespace, overrides: Sequence[str]) -> None:
     from mindeye.stages import open_run, run_all, start_run
+    from mindeye.stages.workspace import licences
 
     if flags.resume:
         if overrides:
@@ -158,6 +167,7 @@ def _run(flags: Namespace, overrides: Sequence[str]) -> None:
         content = preset_content(flags.preset, as_published=flags.as_published)
         config = run_config(content, overrides)
         work = start_run(config, flags.subject_dir, flags.out)
+        print("".join(f"{line}\n" for line in licences(work)), end="")
     _tell(work, run_all(work, until=flags.until))
 
 
@@ -227,6 +237,10 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
         fetch(chosen, tell=print)
     elif flags.verb == "export-shards":
         print(export(chosen))
+    elif flags.verb == "export-embeddings":
+        print(export_embeddings(chosen))
+    elif flags.verb == "generate":
+        print(generate(chosen))
     elif flags.verb in ("info", "check"):
         _inspect(flags.verb, chosen.folder)
     elif flags.verb == "import-checkpoint":

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mindeye.cli_models import add_fetch_models, fetch_models_command
 from mindeye.data.simulation import SimulateConfig
 from mindeye.preparation.config import PrepareConfig
 from mindeye.settings import add_fields, from_flags
@@ -151,9 +152,11 @@ def facts_text(facts: dict[str, Any]) -> str:
 
 
 def add_fetch(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
-    """Add the verb ``fetch``."""
-    fetch = new("Download public data: what, how much, then the files, checked and resumed.")
-    verbs.add_subcommand("fetch", fetch, help="download public data sets")
+    """Add the verb ``fetch``: data sets and models."""
+    fetch = new(
+        "Download public data and models: what, how much, then the files, checked and resumed."
+    )
+    verbs.add_subcommand("fetch", fetch, help="download public data sets and models")
     what = fetch.add_subcommands(dest="what", metavar="WHAT")
     nsd = new(
         "Download what `mindeye prepare nsd` needs of the Natural Scenes Dataset. Lists files and "
@@ -164,10 +167,14 @@ def add_fetch(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
 
         add_fields(nsd, FetchConfig)
     what.add_subcommand("nsd", nsd, help="the Natural Scenes Dataset")
+    add_fetch_models(what, new, asked=asked)
 
 
 def fetch(flags: Namespace, tell: Callable[[str], None]) -> None:
     """Carry ``fetch`` out; `tell` gets its lines as they come, for the list precedes the files."""
+    if flags.what == "models":
+        fetch_models_command(flags, tell)
+        return
     from mindeye.fetching.config import FetchConfig
     from mindeye.fetching.fetch import fetch_nsd
 

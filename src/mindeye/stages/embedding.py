@@ -34,7 +34,7 @@ def generator_of(work: Workspace) -> Generator | None:
         work.vae,
         config=config.reconstruct,
         device=work.device,
-        weights=Path(root) if (root := getattr(config, "weights", "")) else None,
+        weights=work.weights,
         pictures=to_images(measured),
     )
 

@@ -47,7 +47,7 @@ def find_weights(name: str, root: Path | None = None, *, allow_pickles: bool = F
     folder = _folder(model, _root(root))
     found = folder / inside
     if inside and not found.exists():
-        raise CheckpointError(f"{folder} has no {inside}; {_advice(model.id, folder)}")
+        raise CheckpointError(f"{folder} has no {inside}; {_advice(model.id)}")
     if found.is_file():
         check_file(found, allow_pickles=allow_pickles)
     else:
@@ -112,14 +112,16 @@ def _folder(model: Model, root: Path) -> Path:
         raise CheckpointError(
             f"{model.id} is in {root} at another revision than the table's {model.revision}: "
             f"{others[0]}; give that folder's path as the name if it is meant, or "
-            f"{_advice(model.id, root)}"
+            f"{_advice(model.id)}"
         )
-    raise CheckpointError(f"{model.id} is not in {root}; {_advice(model.id, root)}")
+    raise CheckpointError(f"{model.id} is not in {root}; {_advice(model.id)}")
 
 
-def _advice(identity: str, root: Path) -> str:
-    del root
-    return f"fetch it with `mindeye fetch models {identity} --root DIR` and name DIR by --weights"
+def _advice(identity: str) -> str:
+    return (
+        f"fetch it with `mindeye fetch models {identity} --root DIR` and give DIR as weights=DIR "
+        "(run), --weights DIR (generate) or MINDEYE_WEIGHTS"
+    )
 
 
 def _unknown(name: str) -> str:

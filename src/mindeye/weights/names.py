@@ -72,7 +72,7 @@ def requests_of(names: Sequence[str]) -> tuple[list[Request], list[str]]:
 def _models_in(name: str) -> Iterator[str]:
     """Yield the model names that a name stands for: those of a preset, or itself and its base."""
     if "/" in name and not name.endswith((".yaml", ".yml")):
-        yield from _split(name)
+        yield from parts_of(name)
         yield from ADAPTER_BASES.get(name, ())[:1]
     else:
         yield from models_of(run_config(preset_content(name)))
@@ -82,10 +82,10 @@ def models_of(config: RunConfig) -> list[str]:
     """Return the names of models of others, hub ids or folders, that a run uses, each once."""
     targets = config.targets
     named = (targets.encoder, targets.maps, targets.vae, targets.generator)
-    return list(dict.fromkeys(part for name in named for part in _split(name)))
+    return list(dict.fromkeys(part for name in named for part in parts_of(name)))
 
 
-def _split(name: str) -> list[str]:
+def parts_of(name: str) -> list[str]:
     """Return the models in a field of the configuration."""
     if name in BUILT_IN or name.startswith(LOCAL):
         return []
