@@ -12,6 +12,7 @@ import torch
 from mindeye.errors import CheckpointError, DataError, MindEyeError
 from mindeye.targets import partial
 from mindeye.targets.store import read_embeddings, write_embeddings
+from mindeye.targets.views import StoredTargets
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
 
@@ -159,3 +160,54 @@ def test_tensors_share_the_store_without_warning_and_never_write_to_it(tmp_path:
     tensor += 1
     del tensor, stored
     assert (tmp_path / "e.npy").read_bytes() == before
+
+
+def test_halves_are_stored_as_halves_and_memory_mapped(tmp_path: Path) -> None:
+    plain = write_embeddings(tmp_path, "e", mean_colour, PICTURES, fingerprint="f")
+    halves = write_embeddings(
+        tmp_path, "h", mean_colour, PICTURES, fingerprint="f", stored="float16"
+    )
+    assert isinstance(halves, np.memmap)
+    assert (plain.dtype, halves.dtype) == (np.float32, np.float16)
+    assert (halves == plain.astype(np.float16)).all()
+    assert (tmp_path / "h.npy").stat().st_size == 128 + 10 * 3 * 2
+    rows = torch.tensor([3, 0])
+    source = StoredTargets([halves])
+    targets = source(rows, rng=torch.Generator())
+    assert targets.dtype == torch.float32
+    assert (targets.numpy() == halves[[3, 0]].astype(np.float32)).all()
+
+
+def test_a_store_of_another_type_is_written_again(tmp_path: Path) -> None:
+    write_embeddings(tmp_path, "e", mean_colour, PICTURES, fingerprint="f")
+    again = write_embeddings(
+        tmp_path, "e", mean_colour, PICTURES, fingerprint="f", stored="float16"
+    )
+    assert again.dtype == np.float16
+    assert write_embeddings(tmp_path, "e", mean_colour, PICTURES, fingerprint="f").itemsize == 4
+
+
+def test_a_store_from_before_types_were_noted_is_float32(tmp_path: Path) -> None:
+    write_embeddings(tmp_path, "e", mean_colour, PICTURES, fingerprint="f")
+    (tmp_path / "e.json").write_text('{"fingerprint": "f", "count": 10}')
+
+    def never(images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("computed again")
+
+    write_embeddings(tmp_path, "e", never, PICTURES, fingerprint="f")
+
+
+def test_what_is_too_large_for_halves_is_told(tmp_path: Path) -> None:
+    def large(images: torch.Tensor) -> torch.Tensor:
+        return mean_colour(images) * 1e5 + 1e5
+
+    with pytest.raises(DataError, match="of picture 0 are too large for float16"):
+        write_embeddings(tmp_path, "e", large, PICTURES, fingerprint="f", stored="float16")
+
+
+def test_a_damaged_store_is_told(tmp_path: Path) -> None:
+    stored = write_embeddings(tmp_path, "e", mean_colour, PICTURES, fingerprint="f")
+    del stored
+    (tmp_path / "e.npy").write_bytes(b"not an array")
+    with pytest.raises(CheckpointError, match="is missing or damaged"):
+        read_embeddings(tmp_path, "e", fingerprint="f")
