@@ -16,7 +16,8 @@ import pytest
 
 from mindeye.cli import main
 from mindeye.data.subject import Subject
-from mindeye.runs import read_json
+from mindeye.errors import ConfigError
+from mindeye.runs import read_json, write_json
 from mindeye.settings import run_config
 from mindeye.stages import STAGES, run_all, start_run
 
@@ -101,6 +102,19 @@ def test_a_changed_field_is_refused_by_name(
     assert main(words) == 2
     assert "high.optim.epochs" in capsys.readouterr().err
     assert scores(finished) == before
+
+
+def test_a_run_of_an_older_version_goes_on_and_so_does_one_whose_weights_were_moved(
+    small_subject: Subject, finished: Path, tmp_path: Path
+) -> None:
+    older = shutil.copytree(finished, tmp_path / "older")
+    known = read_json(older / "run.json")
+    del known["config"]["reconstruct"]["guidance"]
+    known["config"]["weights"] = "/somewhere/else"
+    write_json(older / "run.json", known)
+    start_run(run_config({}, PIXELS), small_subject.path, older)
+    with pytest.raises(ConfigError, match=r"reconstruct\.guidance"):
+        start_run(run_config({}, [*PIXELS, "reconstruct.guidance=9"]), small_subject.path, older)
 
 
 def test_a_lost_stage_is_done_again_and_only_what_hangs_on_it(

@@ -29,3 +29,12 @@ def differing_fields(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> 
         elif left != right:
             names.append(f"{prefix}{key}")
     return names
+
+
+def filled(known: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return a config dictionary with the fields it lacks (of an older version) at their defaults."""
+    joined = {**defaults, **known}
+    for key, value in defaults.items():
+        if isinstance(value, dict) and isinstance(known.get(key), dict):
+            joined[key] = filled(known[key], value)
+    return joined

@@ -16,7 +16,7 @@ from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.subject_checks import validate
 from mindeye.errors import CheckpointError, ConfigError, DataError
-from mindeye.fingerprints import config_dict, differing_fields
+from mindeye.fingerprints import config_dict, differing_fields, filled
 from mindeye.models.pipelines import Sizes
 from mindeye.runs import provenance, read_json, write_json
 from mindeye.targets.autoencoders import Autoencoder, load_autoencoder
@@ -198,7 +198,9 @@ def licences(work: Workspace) -> list[str]:
 def _same_run(known: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
     different = [
         name
-        for name in differing_fields(known["config"], wanted["config"])
+        for name in differing_fields(
+            filled(known["config"], config_dict(RunConfig())), wanted["config"]
+        )
         if name not in WHEREABOUTS
     ]
     if different:
