@@ -30,7 +30,7 @@ def add_export_embeddings(verbs: Any, new: NewParser, *, asked: Sequence[str]) -
 
 
 def add_generate(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
-    """Add the verb ``generate``; its flags, only if it is asked for (they need torch)."""
+    """Add the verb ``generate``; its flags, only if it is asked for."""
     generate = new(
         "Draw pictures of any embeddings: .npy (N, K, D) or (N, D), .parquet with a column of "
         "lists, or a folder of `mindeye export-embeddings`. Pictures that are there are kept."
@@ -38,7 +38,7 @@ def add_generate(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
     generate.add_argument("embeddings", type=Path, help="file or folder of embeddings")
     generate.add_argument("--out", type=Path, required=True, help="folder to write")
     if "generate" in asked:
-        from mindeye.stages.generating import GenerateConfig
+        from mindeye.config.generate import GenerateConfig
 
         add_fields(generate, GenerateConfig)
     verbs.add_subcommand("generate", generate, help="pictures of any embeddings")
@@ -63,7 +63,8 @@ def export_embeddings(flags: Namespace) -> str:
 
 def generate(flags: Namespace) -> str:
     """Return the text that ``generate`` prints."""
-    from mindeye.stages.generating import SHEET, GenerateConfig
+    from mindeye.config.generate import GenerateConfig
+    from mindeye.stages.generating import SHEET
     from mindeye.stages.generating import generate as draw
 
     content = draw(flags.embeddings, flags.out, from_flags(GenerateConfig, flags))

@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from small_zoo_run import WORDS
 
+from mindeye.config.generate import GenerateConfig
 from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError, DataError, MindEyeError, UsageError
 from mindeye.runs import read_json
 from mindeye.settings import run_config
 from mindeye.stages import Workspace, run_all, start_run
 from mindeye.stages.exporting import ExportEmbeddingsConfig, export_embeddings
-from mindeye.stages.generating import GenerateConfig, generate
+from mindeye.stages.generating import generate
 from mindeye.targets.encoders import load_encoder
 
 FEW = {"steps": 2, "batch_size": 4}
