@@ -32,7 +32,7 @@ def differing_fields(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> 
 
 
 def filled(known: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return a config dictionary with the fields it lacks (of an older version) at their defaults."""
+    """Return a config dictionary; fields it lacks, being of an older version, at their defaults."""
     joined = {**defaults, **known}
     for key, value in defaults.items():
         if isinstance(value, dict) and isinstance(known.get(key), dict):
