@@ -70,7 +70,7 @@ def test_ctrl_c_is_told_in_one_line(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mindeye.cli._dispatch", stop)
+    monkeypatch.setattr("mindeye.cli.entry._dispatch", stop)
     assert main(["info", "x"]) == 130
     assert "finished stages are kept" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ from typing import get_type_hints
 import pytest
 
 from mindeye import config as config_module
-from mindeye.cli_data import SOURCES, config_of
+from mindeye.cli.data import SOURCES, config_of
 from mindeye.config import RunConfig
 from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import ConfigError

@@ -18,7 +18,7 @@ from mindeye.bench.embedding import (
     bench_embedding,
     table,
 )
-from mindeye.cli_bench_drawing import add_bench_embedding
+from mindeye.cli.bench_drawing import add_bench_embedding
 from mindeye.errors import UsageError
 
 SMALL = EmbeddingBench(

@@ -22,7 +22,7 @@ from mindeye.bench.reconstruct import (
     bench_reconstruct,
     table,
 )
-from mindeye.cli_bench_drawing import add_bench_reconstruct
+from mindeye.cli.bench_drawing import add_bench_reconstruct
 from mindeye.errors import UsageError
 
 SMALL = ReconstructBench(brains=3, candidates=2, batch_size=4, steps=2)

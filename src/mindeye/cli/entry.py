@@ -12,14 +12,14 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mindeye import __version__
 from mindeye.ablations import plan_names, read_plan
-from mindeye.cli_data import add_export, add_fetch, add_prepare, export, facts_text, fetch, prepare
-from mindeye.cli_embeddings import (
+from mindeye.cli.data import add_export, add_fetch, add_prepare, export, facts_text, fetch, prepare
+from mindeye.cli.embeddings import (
     add_export_embeddings,
     add_generate,
     export_embeddings,
     generate,
 )
-from mindeye.cli_tools import add_bench, add_plan, bench, plan
+from mindeye.cli.tools import add_bench, add_plan, bench, plan
 from mindeye.config import RunConfig
 from mindeye.errors import MindEyeError, UsageError
 from mindeye.settings import (

@@ -8,6 +8,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mindeye.cli.bench_drawing import (
+    add_bench_embedding,
+    add_bench_reconstruct,
+    bench_embedding,
+    bench_reconstruct,
+)
 from mindeye.errors import UsageError
 from mindeye.runs import write_json
 from mindeye.settings import preset_content, preset_names, run_config
@@ -149,6 +155,8 @@ def add_bench(verbs: Any, new: NewParser) -> None:
     benches = bench.add_subcommands(dest="what", metavar="WHAT")
     add_bench_train(benches, new)
     add_bench_prior(benches, new)
+    add_bench_reconstruct(benches, new)
+    add_bench_embedding(benches, new)
     add_bench_prepare(benches, new)
     add_bench_batches(benches, new)
 
@@ -269,6 +277,8 @@ def _no_fields(what: str, overrides: Sequence[str]) -> None:
 BENCHES: dict[str, Callable[[Namespace, Sequence[str]], str]] = {
     "train": bench_train,
     "prior": bench_prior,
+    "reconstruct": bench_reconstruct,
+    "embedding": bench_embedding,
     "prepare": bench_prepare,
     "batches": bench_batches,
 }

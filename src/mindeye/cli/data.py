@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mindeye.cli_models import add_fetch_models, fetch_models_command
+from mindeye.cli.models import add_fetch_models, fetch_models_command
 from mindeye.data.simulation import SimulateConfig
 from mindeye.preparation.config import PrepareConfig
 from mindeye.settings import add_fields, from_flags
