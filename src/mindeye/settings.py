@@ -20,9 +20,9 @@ C = TypeVar("C")
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """Return the doc line of every field of a config dataclass."""
-    docs = parse_docstring(cls.__doc__ or "")
-    return {p.arg_name: " ".join((p.description or "").split()) for p in docs.params}
+    """Return the doc line of every field of a config dataclass, those it inherits included."""
+    docs = [parse_docstring(c.__doc__ or "") for c in reversed(cls.__mro__)]
+    return {p.arg_name: " ".join((p.description or "").split()) for doc in docs for p in doc.params}
 
 
 def dotted_fields(cls: type, prefix: str = "") -> Iterator[tuple[str, str, Any]]:

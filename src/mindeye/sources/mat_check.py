@@ -12,7 +12,21 @@ import struct
 import zlib
 from collections.abc import Collection
 from math import prod
+from pathlib import Path
+from typing import Any
 
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from mindeye.errors import DataError
+from mindeye.sources.nsd_layout import reason
+
+MAT_ERRORS = (
+    OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error, EOFError,
+    IndexError, KeyError, struct.error, OverflowError, MemoryError, AttributeError,
+    AssertionError,
+)  # fmt: skip
+"""What reading a damaged MATLAB file raises."""
 MATRIX, COMPRESSED = 14, 15
 INT8, INT32, UINT32 = 1, 5, 6
 SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
@@ -21,6 +35,31 @@ NUMERIC = range(6, 16)
 """Classes of arrays that hold numbers, from double to uint64."""
 COMPLEX = 0x0800
 HEADER = 128
+
+
+def load_mat(path: Path, *, numbers: Collection[str] = ()) -> dict[str, Any]:
+    """Return the variables of a MATLAB file of level 5.
+
+    Parameters
+    ----------
+    path
+        The file.
+    numbers
+        Variables that are arrays of real numbers, checked to their end; cells and structures are
+        looked at from outside.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged or of another format.
+    """
+    try:
+        check_mat(path.read_bytes(), numbers)
+        return dict(loadmat(path, variable_names=list(numbers) or None))
+    except MAT_ERRORS as error:
+        raise DataError(
+            f"{path} is not a readable MATLAB file ({reason(error)}); fetch it again"
+        ) from error
 
 
 def check_mat(content: bytes, names: Collection[str]) -> None:

@@ -17,21 +17,18 @@ Not checked against the real file here; the invariants above are checked wheneve
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.io import loadmat, whosmat
-from scipy.io.matlab import MatReadError
+from scipy.io import whosmat
 
 from mindeye.data.trials import complete_trials
 from mindeye.errors import DataError
-from mindeye.sources.mat_check import check_mat
-from mindeye.sources.nsd_layout import SESSIONS_HELD, SUBJECTS, reason, require_file
+from mindeye.sources.mat_check import load_mat
+from mindeye.sources.nsd_layout import SESSIONS_HELD, SUBJECTS, require_file
 
 Ints = NDArray[np.int64]
 
@@ -79,17 +76,7 @@ def read_design(path: Path) -> Design:
         If it is missing, unreadable, or breaks an invariant named in this module's docstring.
     """
     require_file(path, "trial order (nsd_expdesign.mat)")
-    try:
-        check_mat(path.read_bytes(), KEYS)
-        content = loadmat(path, variable_names=KEYS)
-    except (
-        OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error, EOFError,
-        IndexError, KeyError, struct.error, OverflowError, MemoryError, AttributeError,
-        AssertionError,
-    ) as error:  # fmt: skip
-        raise DataError(
-            f"{path} is not a readable MATLAB file ({reason(error)}); fetch it again"
-        ) from error
+    content = load_mat(path, numbers=KEYS)
     missing = [k for k in KEYS if k not in content]
     if missing:
         raise DataError(f"{path} lacks {missing}; it has {[name for name, *_ in whosmat(path)]}")

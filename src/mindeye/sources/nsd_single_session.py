@@ -11,8 +11,6 @@ against the real files here.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from mindeye.data.subject import load_subject
 from mindeye.errors import ConfigError, DataError
-from mindeye.sources.mat_check import check_mat
+from mindeye.sources.mat_check import load_mat
 from mindeye.sources.nsd_betas import BetaFile, check_files, inspect_betas, read_betas
 from mindeye.sources.nsd_layout import (
     BETA_SCALE,
@@ -35,7 +31,6 @@ from mindeye.sources.nsd_layout import (
     NsdConfig,
     NsdPaths,
     parse_rois,
-    reason,
 )
 from mindeye.sources.nsd_voxels import Grid, choose_voxels, read_volume, say_grid, used_files
 
@@ -273,8 +268,8 @@ def need_file(path: Path, what: str) -> Path:
     return path
 
 
-def read_mat(path: Path, what: str, key: str) -> NDArray[Any]:
-    """Return one array of a MATLAB file.
+def read_mat(path: Path, what: str, key: str, *, numbers: bool = False) -> NDArray[Any]:
+    """Return one array of a MATLAB file, of cells or of numbers.
 
     Raises
     ------
@@ -282,18 +277,7 @@ def read_mat(path: Path, what: str, key: str) -> NDArray[Any]:
         If the file is missing, unreadable or lacks it.
     """
     need_file(path, what)
-    try:
-        # Cells and structures are looked at from outside; numbers are checked to their end.
-        check_mat(path.read_bytes(), (key,) if key == "masterordering" else ())
-        content = loadmat(path)
-    except (
-        OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error, EOFError,
-        IndexError, KeyError, struct.error, OverflowError, MemoryError, AttributeError,
-        AssertionError,
-    ) as error:  # fmt: skip
-        raise DataError(
-            f"{path} is not a readable MATLAB file ({reason(error)}); fetch it again"
-        ) from error
+    content = load_mat(path, numbers=(key,) if numbers else ())
     if key not in content:
         known = [k for k in content if not k.startswith("__")]
         raise DataError(f"{path} lacks {key!r}; it has {known}")

@@ -59,22 +59,10 @@ COLUMNS = {"Image": "image", "Image subclass": "subclass", "Image class": "class
 
 @dataclass(frozen=True)
 class SyntheticConfig(SingleSessionConfig):
-    """What to read of NSD-synthetic.
+    """What to read of NSD-synthetic, beside the fields of `SingleSessionConfig`.
 
     Parameters
     ----------
-    subject
-        Number of the subject, 1 to 8.
-    file_format
-        `hdf5` or `nii` (.nii.gz) file of betas; `auto` takes what is there, HDF5 first.
-    roi
-        Regions, separated by commas, whose union is read: `nsdgeneral` is every voxel with a label
-        above 0, `prf-visualrois:1+2` those labelled 1 or 2.
-    mask
-        A .nii or .nii.gz file on the subject's grid; only voxels above 0 in it are read.
-    voxels_of
-        A prepared subject of NSD, the same person: exactly its voxels are read, in its order, so
-        that a decoder trained on it can be applied; takes the place of roi and mask.
     betas
         Version of the betas: take the one that the decoder was trained on.
     task
@@ -197,7 +185,9 @@ def read_order(path: Path, bricks: Sequence[Brick], *, trials: int) -> NDArray[n
     DataError
         If the file is malformed, or is not of as many trials and pictures as the others.
     """
-    master = read_mat(path, "trial order (nsdsynthetic_expdesign.mat)", "masterordering")
+    master = read_mat(
+        path, "trial order (nsdsynthetic_expdesign.mat)", "masterordering", numbers=True
+    )
     if master.dtype.kind not in "iuf" or not master.size or master.size != max(master.shape):
         raise DataError(
             f"masterordering of {path} holds {master.dtype} of shape {master.shape}, not one "
