@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -288,3 +290,15 @@ def test_a_subject_with_nothing_to_train_on(
     assert main(words) == 2
     assert "has no train stimuli" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_not_there_is_told_before_torch_is_imported(
+    small_subject: Subject, tmp_path: Path
+) -> None:
+    words = ["run", "mindeye1", f"--subject-dir={small_subject.path}", f"--out={tmp_path / 'r'}"]
+    code = f"import sys; from mindeye.cli import main; main({words}); print('torch' in sys.modules)"
+    empty = {**os.environ, "MINDEYE_WEIGHTS": str(tmp_path)}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=empty)
+    assert "targets.encoder: openai/clip-vit-large-patch14 is not in" in told.stderr
+    assert told.stdout == "False\n"
+    assert not (tmp_path / "r").exists()

@@ -28,6 +28,7 @@ from mindeye.settings import (
     preset_names,
     run_config,
 )
+from mindeye.weights.names import found_models
 
 if TYPE_CHECKING:
     from mindeye.stages import Workspace
@@ -98,6 +99,11 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
         help="take the published code's choice wherever ours is another one by default",
     )  # fmt: skip
     run.add_argument(
+        "--weights", type=str, default="",
+        help="folder of published models, the same as weights=DIR; else MINDEYE_WEIGHTS, else the "
+        "Hugging Face cache",
+    )  # fmt: skip
+    run.add_argument(
         "--resume", action="store_true",
         help="go on with the configuration stored in the run, whatever preset is named",
     )  # fmt: skip
@@ -154,20 +160,22 @@ def _demo(flags: Namespace, overrides: Sequence[str]) -> None:
 
 
 def _run(flags: Namespace, overrides: Sequence[str]) -> None:
+    fields = [*overrides, f"weights={flags.weights}"] if flags.weights else list(overrides)
+    if flags.resume and fields:
+        raise UsageError(f"--resume takes the run's own configuration; leave out {fields[0]}")
+    config = None
+    if not flags.resume:
+        content = preset_content(flags.preset, as_published=flags.as_published)
+        config = run_config(content, fields)
+        # Before torch is imported: that a model is not there is said at once.
+        for model in found_models(config):
+            print(f"{model['name']}: licence {model['licence'] or 'not known, see its card'}")
     from mindeye.stages import open_run, run_all, start_run
-    from mindeye.stages.workspace import licences
 
-    if flags.resume:
-        if overrides:
-            raise UsageError(
-                f"--resume takes the run's own configuration; leave out {overrides[0]}"
-            )
+    if config is None:
         work = open_run(flags.out, run_config)
     else:
-        content = preset_content(flags.preset, as_published=flags.as_published)
-        config = run_config(content, overrides)
         work = start_run(config, flags.subject_dir, flags.out)
-        print("".join(f"{line}\n" for line in licences(work)), end="")
     _tell(work, run_all(work, until=flags.until))
 
 

@@ -15,7 +15,7 @@ from mindeye.config import RunConfig
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.subject_checks import validate
-from mindeye.errors import CheckpointError, ConfigError, DataError
+from mindeye.errors import ConfigError, DataError
 from mindeye.fingerprints import config_dict, differing_fields, filled
 from mindeye.models.pipelines import Sizes
 from mindeye.runs import provenance, read_json, write_json
@@ -23,9 +23,7 @@ from mindeye.targets.autoencoders import Autoencoder, load_autoencoder
 from mindeye.targets.encoders import Encoder, load_encoder
 from mindeye.targets.store import read_embeddings
 from mindeye.training.processes import Processes, join_processes
-from mindeye.weights.find import find_weights
-from mindeye.weights.names import parts_of
-from mindeye.weights.record import record_of
+from mindeye.weights.names import found_models
 
 WHEREABOUTS = ("weights",)
 """Fields that say where something lies; a run may go on with another value of them."""
@@ -164,35 +162,10 @@ def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
             p for p in folder.iterdir() if p.resolve() != subject.path.resolve()
         ):
             raise DataError(f"{folder} is not empty and not a run; give another --out")
-        write_json(path, {**content, "models": _models(config), **provenance()})
+        write_json(path, {**content, "models": found_models(config), **provenance()})
     processes.wait()
     _same_run(read_json(path), content, folder)
     return Workspace(folder, config, subject, processes)
-
-
-def _models(config: RunConfig) -> list[dict[str, Any]]:
-    """Return id, revision and licence of every published model that the run takes.
-
-    Raises
-    ------
-    ConfigError, CheckpointError
-        If one is not known or not there.
-    """
-    root = Path(config.weights) if config.weights else None
-    found = []
-    for field in ("encoder", "maps", "vae", "generator"):
-        for name in parts_of(getattr(config.targets, field)):
-            try:
-                found.append({"name": name, **record_of(find_weights(name, root))})
-            except (ConfigError, CheckpointError) as error:
-                raise type(error)(f"targets.{field}: {error}") from error
-    return found
-
-
-def licences(work: Workspace) -> list[str]:
-    """Return one line for each published model that the run takes: its name and its terms."""
-    models = read_json(work.folder / "run.json").get("models", [])
-    return [f"{m['name']}: licence {m['licence'] or 'not known, see its card'}" for m in models]
 
 
 def _same_run(known: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:

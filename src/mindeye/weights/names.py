@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mindeye.config import RunConfig
-from mindeye.errors import UsageError
+from mindeye.errors import CheckpointError, ConfigError, UsageError
 from mindeye.settings import preset_content, run_config
-from mindeye.weights.find import known_model
+from mindeye.weights.find import find_weights, known_model
+from mindeye.weights.record import record_of
 from mindeye.weights.table import ADAPTER_BASES, Model, Weights, split_name
 
+FIELDS = ("encoder", "maps", "vae", "generator")
+"""Of `targets`, those that name a model."""
 BUILT_IN = ("", "zoo", "none", "pixels")
 """Names that stand for no weights of others, besides those of `LOCAL`."""
 LOCAL = ("pixels:", "timm:", "taesd:")
@@ -80,9 +84,27 @@ def _models_in(name: str) -> Iterator[str]:
 
 def models_of(config: RunConfig) -> list[str]:
     """Return the names of models of others, hub ids or folders, that a run uses, each once."""
-    targets = config.targets
-    named = (targets.encoder, targets.maps, targets.vae, targets.generator)
+    named = (getattr(config.targets, field) for field in FIELDS)
     return list(dict.fromkeys(part for name in named for part in parts_of(name)))
+
+
+def found_models(config: RunConfig) -> list[dict[str, Any]]:
+    """Return name, id, revision, commit and licence of every model of others that a run takes.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        If one is not known or not there; names the field.
+    """
+    root = Path(config.weights) if config.weights else None
+    found = []
+    for field in FIELDS:
+        for name in parts_of(getattr(config.targets, field)):
+            try:
+                found.append({"name": name, **record_of(find_weights(name, root))})
+            except (ConfigError, CheckpointError) as error:
+                raise type(error)(f"targets.{field}: {error}") from error
+    return found
 
 
 def parts_of(name: str) -> list[str]:
