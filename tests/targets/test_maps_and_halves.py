@@ -56,7 +56,9 @@ def test_a_run_on_halves_has_the_metrics_of_one_on_floats(
         found[name] = {(r["metric"], r["system"]): r["value"] for r in rows}
     assert found["whole"].keys() == found["half"].keys()
     for key, value in found["whole"].items():
-        assert found["half"][key] == pytest.approx(value, abs=0.1), key
+        # Rounding may swap two stimuli that nearly tie; a rank is one of twenty.
+        allowed = 1.0 if "rank" in key[0] else 0.1
+        assert found["half"][key] == pytest.approx(value, abs=allowed), key
 
 
 @pytest.mark.parametrize(
