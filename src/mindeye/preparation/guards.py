@@ -159,7 +159,8 @@ def hold_out_clusters(recording: Recording, config: PrepareConfig) -> HoldOut:
         if config.cluster_embeddings:
             features = _embeddings(Path(config.cluster_embeddings), ids)
         else:
-            ordered = [s for s in recording.stimuli["stimulus_id"] if s in set(ids)]
+            known = recording.stimuli["stimulus_id"]
+            ordered = known[known.isin(ids)].tolist()
             drawn = track(recording.read_pictures(ordered), "clusters", total=len(ordered))
             small = np.concatenate([thumbnails(p[None], side=THUMBNAIL) for p in drawn])
             by_layout = principal_components(layout_features(small), CLUSTER_COMPONENTS)

@@ -146,8 +146,28 @@ def _read_marker(path: Path) -> Any:
         raise DataError(f"{path} is not readable JSON: {reason(error)}") from error
 
 
-def _bad_pictures(path: Path, error: BaseException) -> DataError:
+def damaged_pictures(path: Path, error: BaseException) -> DataError:
+    """Return the error of a file of pictures that cannot be read."""
     return DataError(f"{path} is cut off or damaged ({reason(error)}); fetch it again")
+
+
+def inspect_pictures(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return type and shape of the `imgBrick` in a file of pictures.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or has no such dataset.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            keys, data = list(file), file.get(PICTURES)
+            found = (data.dtype, data.shape) if isinstance(data, h5py.Dataset) else None
+    except HDF5_ERRORS as error:
+        raise damaged_pictures(path, error) from error
+    if found is None:
+        raise DataError(f"{path} has no dataset {PICTURES!r}; it has {keys}")
+    return found
 
 
 def _check_pictures(path: Path, design: Design) -> None:
@@ -157,15 +177,7 @@ def _check_pictures(path: Path, design: Design) -> None:
     Manual, "Experiments"; not checked against the real file here).
     """
     require_file(path, "pictures (nsd_stimuli.hdf5)")
-    try:
-        with h5py.File(path, "r") as file:
-            keys, data = list(file), file.get(PICTURES)
-            found = (data.dtype, data.shape) if isinstance(data, h5py.Dataset) else None
-    except HDF5_ERRORS as error:
-        raise _bad_pictures(path, error) from error
-    if found is None:
-        raise DataError(f"{path} has no dataset {PICTURES!r}; it has {keys}")
-    dtype, shape = found
+    dtype, shape = inspect_pictures(path)
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
         raise DataError(
             f"{PICTURES} of {path} holds {dtype} of shape {shape}; pictures are uint8 (pictures, "
@@ -205,4 +217,4 @@ def read_pictures(path: Path, wanted: Sequence[str]) -> Iterator[NDArray[np.uint
                     )
                 yield np.asarray(data[int(stimulus_id)])
     except HDF5_ERRORS as error:
-        raise _bad_pictures(path, error) from error
+        raise damaged_pictures(path, error) from error

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from mindeye.data.trials import complete_trials
 from mindeye.errors import ConfigError, DataError
+from mindeye.sources.nsd import PICTURES, damaged_pictures, inspect_pictures
 from mindeye.sources.nsd_betas import HDF5_ERRORS
 from mindeye.sources.nsd_layout import NsdPaths
 from mindeye.sources.nsd_single_session import (
@@ -53,7 +54,6 @@ Field = Literal["nsd", "screen"]
 Values = Literal["nsd", "stored"]
 
 RUNS = 8
-PICTURES = "imgBrick"
 COLUMNS = {"Image": "image", "Image subclass": "subclass", "Image class": "class"}
 
 
@@ -264,21 +264,9 @@ def _stimulus_table(bricks: tuple[Brick, Brick], own: str, path: Path) -> pd.Dat
     return table.assign(**{new: names[old].astype(str) for old, new in COLUMNS.items()})
 
 
-def _damaged(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} is cut off or damaged ({error}); fetch it again")
-
-
 def _inspect_brick(path: Path) -> Brick:
     need_file(path, "pictures")
-    try:
-        with h5py.File(path, "r") as file:
-            keys, data = list(file), file.get(PICTURES)
-            found = (data.dtype, data.shape) if isinstance(data, h5py.Dataset) else None
-    except HDF5_ERRORS as error:
-        raise _damaged(path, error) from error
-    if found is None:
-        raise DataError(f"{path} has no dataset {PICTURES!r}; it has {keys}")
-    dtype, shape = found
+    dtype, shape = inspect_pictures(path)
     coloured = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
     if dtype != np.uint8 or not coloured or 0 in shape:
         raise DataError(
@@ -334,7 +322,7 @@ def read_bricks(
             with h5py.File(brick.path, "r") as file:
                 picture = np.asarray(file[PICTURES][row])
         except (*HDF5_ERRORS, IndexError) as error:
-            raise _damaged(brick.path, error) from error
+            raise damaged_pictures(brick.path, error) from error
         picture = picture.reshape(*picture.shape[:2], -1)
         picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
         yield values[_central(picture) if config.field == "nsd" else picture]
