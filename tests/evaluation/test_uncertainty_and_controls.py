@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mindeye.errors import DataError
-from mindeye.evaluation import controls, identification
+from mindeye.evaluation import identification
+from mindeye.evaluation.controls import collapse, floors
 from mindeye.evaluation.uncertainty import bootstrap_interval, paired_difference
 
 
@@ -66,15 +67,15 @@ def test_the_shuffled_floor_of_perfect_predictions_is_chance() -> None:
     features = np.random.default_rng(0).normal(size=(60, 10))
     table = identification.two_way_table(features, features)
     assert np.diagonal(table).mean() == 1.0
-    floor = controls.shuffled_floor(table, np.random.default_rng(1), shuffles=500)
+    floor = floors.shuffled_floor(table, np.random.default_rng(1), shuffles=500)
     assert floor.low < 0.5 < floor.high
     assert floor.value == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_slow_floor_agrees_with_the_table_floor() -> None:
     table = np.random.default_rng(0).random((40, 40))
-    fast = controls.shuffled_floor(table, np.random.default_rng(1), shuffles=2000)
-    slow = controls.shuffled_floor_of(
+    fast = floors.shuffled_floor(table, np.random.default_rng(1), shuffles=2000)
+    slow = floors.shuffled_floor_of(
         lambda left, right: float(table[left, right].mean()),
         40,
         np.random.default_rng(2),
@@ -87,7 +88,7 @@ def test_the_slow_floor_agrees_with_the_table_floor() -> None:
 def test_the_nearest_training_picture_is_found_by_angle_not_length() -> None:
     training = torch.tensor([[100.0, 0.0], [0.1, 0.1], [0.0, 1.0]])
     predicted = torch.tensor([[3.0, 2.9], [0.0, 7.0]])
-    assert controls.nearest_training_picture(predicted, training).tolist() == [1, 2]
+    assert floors.nearest_training_picture(predicted, training).tolist() == [1, 2]
 
 
 def test_effective_rank_counts_the_dimensions_used() -> None:
@@ -95,18 +96,18 @@ def test_effective_rank_counts_the_dimensions_used() -> None:
     basis = np.linalg.qr(rng.normal(size=(50, 50)))[0]
     spread = rng.normal(size=(4000, 5)) @ basis[:5]
     line = rng.normal(size=(4000, 1)) @ basis[:1]
-    assert controls.effective_rank(spread + 7) == pytest.approx(5, abs=0.05)
-    assert controls.effective_rank(line) == pytest.approx(1)
-    assert controls.effective_rank(np.ones((10, 3))) == 0.0
+    assert collapse.effective_rank(spread + 7) == pytest.approx(5, abs=0.05)
+    assert collapse.effective_rank(line) == pytest.approx(1)
+    assert collapse.effective_rank(np.ones((10, 3))) == 0.0
 
 
 def test_effective_rank_is_the_same_from_either_side() -> None:
     x = np.random.default_rng(0).normal(size=(30, 12))
     eigenvalues = np.linalg.eigvalsh(np.cov(x.T))
     expected = eigenvalues.sum() ** 2 / np.square(eigenvalues).sum()
-    assert controls.effective_rank(x) == pytest.approx(expected)
+    assert collapse.effective_rank(x) == pytest.approx(expected)
     wide = np.hstack([x, np.zeros((30, 100))])
-    assert controls.effective_rank(wide) == pytest.approx(expected)
+    assert collapse.effective_rank(wide) == pytest.approx(expected)
 
 
 def test_a_system_does_not_differ_from_itself() -> None:

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 
 from mindeye import retrieval
-from mindeye.evaluation import suite
 from mindeye.evaluation.features import NETWORKS, FunctionExtractor
+from mindeye.evaluation.picture_rows import Seen, picture_rows
+from mindeye.evaluation.retrieval_rows import retrieval_rows, rows_from_scores
+from mindeye.evaluation.scoring import Scoring
+from mindeye.evaluation.table import Row
 from mindeye.report.data import ReportData, SubjectFacts
 
-QUICK = suite.Scoring(candidates=30, draws=10, resamples=200, shuffles=50, slow_shuffles=2)
+QUICK = Scoring(candidates=30, draws=10, resamples=200, shuffles=50, slow_shuffles=2)
 
 
 def scenes(n: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,38 +77,37 @@ def curves(seed: int = 0) -> list[dict[str, Any]]:
 
 def rows_for(
     brain: torch.Tensor, image: torch.Tensor, systems: dict[str, np.ndarray], seen: np.ndarray
-) -> list[suite.Row]:
+) -> list[Row]:
     rng = np.random.default_rng(1)
     noise = torch.Generator().manual_seed(1)
-    ideal = suite.rows_from_scores(
+    ideal = rows_from_scores(
         "ideal_observer",
         retrieval.similarity(image + 0.9 * torch.randn(image.shape, generator=noise), image),
         rng=rng,
         scoring=QUICK,
     )
-    ceiling = {row.metric: row.value for row in ideal}
+    ceiling = {one.row.metric: one.row.value for one in ideal}
     rows = []
     for name, extra in (("mindeye", 0.0), ("mindeye_backbone", 1.0), ("ridge", 2.0)):
         worse = brain + extra * torch.randn(brain.shape, generator=noise)
-        rows += suite.retrieval_rows(name, worse, image, rng=rng, scoring=QUICK, ceiling=ceiling)
+        rows += retrieval_rows(name, worse, image, rng=rng, scoring=QUICK, ceiling=ceiling)
     rows += ideal
     encoder = FunctionExtractor("zoo_clip", lambda x: torch.nn.functional.avg_pool2d(x, 4))
+    shown = Seen(channels_first(seen), [encoder], size=None)
     ceilings: dict[str, float] = {}
     for name, images in reversed(systems.items()):  # the ceiling first
-        found = suite.picture_rows(
+        found = picture_rows(
             name,
             channels_first(images),
-            channels_first(seen),
-            [encoder],
+            shown,
             rng=rng,
             scoring=QUICK,
             ceilings=ceilings,
-            size=None,
         )
         if name == "ceiling_generator":
-            ceilings = {row.metric: row.value for row in found}
+            ceilings = {one.row.metric: one.row.value for one in found}
         rows += found
-    return rows
+    return [one.row for one in rows]
 
 
 def coloured(n: int = 90, *, size: int = 64, **changes: Any) -> ReportData:
@@ -176,6 +178,6 @@ def digits() -> ReportData:
         ranks=retrieval.ranks(brain, image).numpy(),
         pictures={"high": high},
         retrieved=retrieval.top_matches(brain, image, 8)[0].numpy(),
-        rows=suite.retrieval_rows("mindeye", brain, image, rng=rng, scoring=QUICK),
+        rows=retrieval_rows("mindeye", brain, image, rng=rng, scoring=QUICK),
         problems=["Only 10 test pictures: every interval is wide.", "<b>Escaping</b> & such."],
     )

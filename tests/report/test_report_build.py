@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from mindeye.errors import DataError
-from mindeye.evaluation.suite import Row
+from mindeye.evaluation.table import Row
 from mindeye.report import figures, names, pictures
 from mindeye.report.build import build_report, flattened, headline_tiles, render
 from mindeye.report.data import ReportData, SubjectFacts

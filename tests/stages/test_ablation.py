@@ -22,7 +22,7 @@ from mindeye.cli import main
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError, DataError
-from mindeye.evaluation.suite import Row
+from mindeye.evaluation.table import Row
 from mindeye.runs import read_json
 from mindeye.stages import start_run
 from mindeye.stages.ablation import run_ablation, share_stages

@@ -11,7 +11,7 @@ from small_zoo_run import WORDS
 from torch import Tensor
 
 from mindeye.data.subject import Subject
-from mindeye.evaluation.suite import read_rows
+from mindeye.evaluation.table import read_rows
 from mindeye.settings import run_config
 from mindeye.stages.pipeline import run_all
 from mindeye.stages.scoring import own_extractor

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mindeye import runs
-from mindeye.evaluation.suite import Row
+from mindeye.evaluation.table import Row
 from mindeye.report import figures, names, pictures
 from mindeye.report.data import ReportData
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
-from mindeye.evaluation.suite import Row
+from mindeye.evaluation.table import Row
 
 
 @dataclass(frozen=True)

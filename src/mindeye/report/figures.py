@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mindeye.evaluation.suite import Row
+from mindeye.evaluation.table import Row
 from mindeye.report.names import MAIN_SYSTEMS, Scale, metric_name, number, system_name, system_order
 
 _MOST_POINTS = 400

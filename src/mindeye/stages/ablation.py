@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mindeye.ablations import AblationPlan, AblationRow
 from mindeye.errors import ConfigError, DataError
-from mindeye.evaluation.suite import Row, read_rows
+from mindeye.evaluation.table import Row, read_rows
 from mindeye.fingerprints import config_dict, differing_fields
 from mindeye.progress import track
 from mindeye.runs import read_json, stage_done

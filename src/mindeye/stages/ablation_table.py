@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mindeye.ablations import AblationPlan, AblationRow
 from mindeye.data.subject import Subject
-from mindeye.evaluation.suite import Row
+from mindeye.evaluation.table import Row
 from mindeye.evaluation.uncertainty import Interval, paired_difference
 from mindeye.runs import write_json, write_text
 

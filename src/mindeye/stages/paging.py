@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.data.subject_checks import describe
-from mindeye.evaluation.suite import read_rows
+from mindeye.evaluation.table import read_rows
 from mindeye.fingerprints import config_dict
 from mindeye.report.build import build_report
 from mindeye.report.data import ReportData, SubjectFacts

@@ -7,16 +7,12 @@ import torch
 from torch import Tensor
 
 from mindeye.data.ideal import has_truth, log_likelihood
+from mindeye.evaluation.controls.collapse import effective_rank_row
 from mindeye.evaluation.features import FeatureExtractor, FunctionExtractor, available_extractors
-from mindeye.evaluation.suite import (
-    Row,
-    Scoring,
-    effective_rank_row,
-    picture_rows,
-    retrieval_rows,
-    rows_from_scores,
-    write_table,
-)
+from mindeye.evaluation.picture_rows import Seen, picture_rows
+from mindeye.evaluation.retrieval_rows import retrieval_rows, rows_from_scores
+from mindeye.evaluation.scoring import Scoring
+from mindeye.evaluation.table import Scored, write_table
 from mindeye.progress import track
 from mindeye.retrieval import ranks, top_matches
 from mindeye.runs import write_array, write_json
@@ -77,8 +73,17 @@ def evaluate(work: Workspace) -> None:
         level=config.level,
     )
     extractors, missing = available_extractors()
-    rows = [*_retrieval(work, scoring), *_pictures(work, scoring, extractors)]
-    write_table(rows, missing, work.folder, scoring=scoring)
+    groups = [
+        (work.test_ids, _retrieval(work, scoring)),
+        (work.drawn_ids, _pictures(work, scoring, extractors)),
+    ]
+    settings = {
+        "n_candidates": scoring.candidates,
+        "draws": scoring.draws,
+        "resamples": scoring.resamples,
+        "level": scoring.level,
+    }
+    write_table(groups, missing, work.folder, settings=settings)
 
 
 def _rng(work: Workspace, purpose: int) -> np.random.Generator:
@@ -86,13 +91,13 @@ def _rng(work: Workspace, purpose: int) -> np.random.Generator:
     return np.random.default_rng([work.config.seed, purpose])
 
 
-def _retrieval(work: Workspace, scoring: Scoring) -> list[Row]:
-    rows: list[Row] = []
+def _retrieval(work: Workspace, scoring: Scoring) -> list[Scored]:
+    rows: list[Scored] = []
     ceiling: dict[str, float] = {}
     if has_truth(work.subject):
         likelihood = torch.from_numpy(log_likelihood(work.subject, work.test_ids))
         rows += rows_from_scores("ideal_observer", likelihood, rng=_rng(work, 0), scoring=scoring)
-        ceiling = {row.metric: row.value for row in rows}
+        ceiling = {one.row.metric: one.row.value for one in rows}
     actual = _true_tokens(work)
     ridge = torch.from_numpy(np.load(work.folder / "ridge" / "tokens.npy"))
     mean = torch.from_numpy(np.load(work.folder / "ridge" / "tokens_mean.npy"))
@@ -126,27 +131,29 @@ def own_extractor(work: Workspace) -> FeatureExtractor:
     return FunctionExtractor(encoder.id, features)
 
 
-def _pictures(work: Workspace, scoring: Scoring, extractors: list[FeatureExtractor]) -> list[Row]:
+def _pictures(
+    work: Workspace, scoring: Scoring, extractors: list[FeatureExtractor]
+) -> list[Scored]:
     folder = work.folder / "reconstruct"
-    seen = to_images(work.subject.pictures_of(work.drawn_ids))
-    networks = [own_extractor(work), *extractors]
-    size = work.config.evaluate.picture_size or None
-    rows: dict[str, list[Row]] = {}
+    seen = Seen(
+        to_images(work.subject.pictures_of(work.drawn_ids)),
+        [own_extractor(work), *extractors],
+        work.config.evaluate.picture_size or None,
+    )
+    rows: dict[str, list[Scored]] = {}
     for purpose, name in enumerate(track(PICTURE_SYSTEMS, "pictures"), start=10):
         path = folder / f"{name}.npy"
         if not path.is_file():
             continue
-        images = resize(to_images(np.load(path)), seen.shape[-1])
+        images = resize(to_images(np.load(path)), seen.images.shape[-1])
         drawn = [rows[c] for c in CEILINGS.get(name, ()) if c in rows]
-        ceilings = {row.metric: row.value for row in drawn[0]} if drawn else {}
+        ceilings = {one.row.metric: one.row.value for one in drawn[0]} if drawn else {}
         rows[name] = picture_rows(
             name,
             images,
             seen,
-            networks,
             rng=_rng(work, purpose),
             scoring=scoring,
             ceilings=ceilings,
-            size=size,
         )
     return [row for group in rows.values() for row in group]

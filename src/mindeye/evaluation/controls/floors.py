@@ -1,20 +1,16 @@
-"""Controls: what a score would be if the brain had said nothing, or only little.
+"""Floors: what a score would be if the brain had said nothing, or only little.
 
 * shuffled-brain floor: the same predictions paired with other people's pictures, many times.
   It keeps everything about the predictions except which stimulus they belong to.
 * training-picture floors: showing a training picture instead of a reconstruction, the nearest
   one to the prediction (all a decoder can do that only looks up) or a random one.
-* effective rank: how many dimensions the predictions use (output dimension collapse,
-  Shirakawa et al. 2024, arXiv 2405.10078).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -111,31 +107,6 @@ def random_training_picture(n: int, n_training: int, rng: np.random.Generator) -
     if n_training < 1:
         raise DataError("there is no training picture to draw from")
     return rng.integers(0, n_training, n)
-
-
-def effective_rank(rows: Tensor | NDArray[Any]) -> float:
-    """Participation ratio of the covariance over stimuli.
-
-    (sum of eigenvalues)^2 / sum of squared eigenvalues: 1 if all predictions lie on a line,
-    min(S - 1, D) if they spread evenly. Compare with that of the true embeddings.
-
-    Parameters
-    ----------
-    rows : array (S, D)
-        Predicted or true embeddings; trailing axes are flattened.
-
-    Returns
-    -------
-    float
-        In [1, min(S - 1, D)], or 0 if all rows are equal.
-    """
-    x = torch.as_tensor(rows).detach().double().flatten(1).cpu().numpy()
-    if not np.isfinite(x).all():
-        raise DataError("embeddings contain NaN or infinity")
-    x = x - x.mean(axis=0)
-    gram = x @ x.T if len(x) <= x.shape[1] else x.T @ x
-    total = float(np.square(gram).sum())
-    return 0.0 if total == 0 else float(np.trace(gram)) ** 2 / total
 
 
 def _summary(scores: NDArray[np.float64], level: float) -> Interval:

@@ -1,0 +1,1 @@
+"""What it takes to believe a score: floors, and the same score under harder conditions."""
