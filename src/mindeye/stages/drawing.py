@@ -23,6 +23,7 @@ from mindeye.generation.reconstruct import (
 )
 from mindeye.models.pipelines import HighLevel
 from mindeye.runs import write_array, write_json
+from mindeye.stages.drawing_baselines import decode_latents, draw_baselines
 from mindeye.stages.embedding import generator_of
 from mindeye.stages.learning import load_high, load_low
 from mindeye.stages.workspace import Workspace
@@ -60,28 +61,12 @@ def reconstruct(work: Workspace) -> None:
     low = None
     if work.config.low_enabled:
         low = predicted(work, "latents")[:count]
-        write_array(folder / "low.npy", to_pictures(_decode(work, low)))
-    mean = work.subject.pictures_of(work.subject.splits["train"]).mean(axis=0)
-    write_array(
-        folder / "mean_picture.npy", np.repeat(mean.round().astype(np.uint8)[None], count, axis=0)
-    )
-    truth = torch.from_numpy(
-        np.array(work.embeddings("latents")[work.rows(work.drawn_ids)], np.float32)
-    )
-    write_array(folder / "ceiling_vae.npy", to_pictures(_decode(work, truth)))
+        write_array(folder / "low.npy", to_pictures(decode_latents(work, low)))
     generator = generator_of(work)
-    if generator is not None:
-        if work.config.high_enabled:
-            _draw_high(work, generator, low)
-        _draw_baselines(work, generator, truth)
-    elif work.config.low_enabled:
-        latents = torch.from_numpy(np.load(work.folder / "ridge" / "latents.npy")[:count])
-        write_array(folder / "ridge.npy", to_pictures(_decode(work, latents)))
+    if generator is not None and work.config.high_enabled:
+        _draw_high(work, generator, low)
+    draw_baselines(work, generator)
     write_json(folder / "stimulus_ids.json", work.drawn_ids)
-
-
-def _decode(work: Workspace, latents: Tensor, batch_size: int = 64) -> Tensor:
-    return torch.cat([work.vae.decode(part) for part in torch.split(latents, batch_size)])
 
 
 def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> None:
@@ -144,7 +129,7 @@ def _blend(work: Workspace, low: Tensor, share: float) -> None:
     plain = np.load(folder / "both.npy")
     write_array(folder / "both_unblended.npy", plain)
     mixed = [
-        to_pictures(blend(to_images(plain[part]), _decode(work, low[part]), share))
+        to_pictures(blend(to_images(plain[part]), decode_latents(work, low[part]), share))
         for part in (slice(i, i + 64) for i in range(0, len(plain), 64))
     ]
     write_array(folder / "both.npy", np.concatenate(mixed))
@@ -187,31 +172,3 @@ def _write(work: Workspace, name: str, parts: list[_Picked]) -> None:
     write_array(folder / f"{name}.npy", np.concatenate(pictures))
     write_array(folder / f"{name}_pick.npy", np.concatenate(picks))
     write_array(folder / f"{name}_scores.npy", np.concatenate(scores))
-
-
-def _draw_baselines(work: Workspace, generator: Generator, truth: Tensor) -> None:
-    """Draw the ridge baseline (Brain-Diffuser's recipe) and what true embeddings would give."""
-    config, folder = work.config.reconstruct, work.folder / "reconstruct"
-    count = len(work.drawn_ids)
-    true_tokens = torch.from_numpy(
-        np.array(work.embeddings("tokens")[work.rows(work.drawn_ids)], np.float32)
-    )
-    # A diffusion model wants inputs of the spread it knows; a pixel picture is only blown up by it.
-    suffix = "_restored" if generator.uses_start else ""
-    ridge_tokens, ridge_latents = (
-        torch.from_numpy(np.load(work.folder / "ridge" / f"{n}{suffix}.npy")[:count])
-        for n in ("tokens", "latents")
-    )
-    jobs = {"ceiling_generator": (true_tokens, None), "ridge": (ridge_tokens, ridge_latents)}
-    if generator.uses_start:
-        jobs["ceiling_both"] = (true_tokens, truth)
-    for purpose, (name, (tokens, start)) in enumerate(jobs.items(), start=2):
-        batches = draw_batches(
-            generator,
-            tokens,
-            seeds=candidate_seeds(work.config.seed, count, 1, purpose=purpose),
-            start=start if generator.uses_start else None,
-            batch_size=config.batch_size,
-            name=name,
-        )
-        write_array(folder / f"{name}.npy", np.concatenate([to_pictures(b) for b in batches]))

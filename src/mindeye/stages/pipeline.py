@@ -11,9 +11,10 @@ from mindeye.config import HighConfig, LowConfig, RunConfig
 from mindeye.errors import ConfigError
 from mindeye.fingerprints import config_hash
 from mindeye.runs import run_stage, stage_done
+from mindeye.stages.baselines import ridge
 from mindeye.stages.drawing import predict, reconstruct
 from mindeye.stages.embedding import embed
-from mindeye.stages.learning import ridge, train_high, train_low
+from mindeye.stages.learning import train_high, train_low
 from mindeye.stages.paging import report
 from mindeye.stages.scoring import evaluate, retrieve
 from mindeye.stages.workspace import Workspace
