@@ -1,0 +1,103 @@
+"""The vectors of a gallery: parts on disk, memory-mapped, numbered through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mindeye.errors import DataError
+from mindeye.runs import open_array
+
+
+class Vectors:
+    """Unit vectors (G, D), float16 on disk and float32 when read.
+
+    Parameters
+    ----------
+    paths
+        The parts, .npy of shape (n, D) and type float16, in order.
+    rows
+        How many each must hold.
+    width
+        D.
+
+    Raises
+    ------
+    DataError
+        If a part is missing, cut off, or of another shape or type.
+    """
+
+    def __init__(self, paths: Sequence[Path], rows: Sequence[int], width: int) -> None:
+        self.width = width
+        self.parts = [
+            _open_part(path, count, width) for path, count in zip(paths, rows, strict=True)
+        ]
+        self.starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return len(self) * self.width * 2
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors (N, D) of rows (N,), float32, in their order.
+
+        Raises
+        ------
+        DataError
+            If a row is not in the gallery.
+        """
+        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise DataError(f"rows {wanted.min()}..{wanted.max()} of a gallery of {len(self)}")
+        if len(self.parts) == 1:
+            return _floats(self.parts[0][wanted])
+        halves = np.empty((len(wanted), self.width), dtype=np.float16)
+        where = np.searchsorted(self.starts, wanted, side="right") - 1
+        for index in np.unique(where):
+            mine = where == index
+            halves[mine] = self.parts[index][wanted[mine] - self.starts[index]]
+        return _floats(halves)
+
+    def chunks(self, size: int, *, first: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (first row, vectors (n, D)), n <= `size`, in order; never across two parts.
+
+        Parameters
+        ----------
+        size
+            Most rows at once.
+        first
+            Row to begin with.
+        """
+        for start, part in zip(self.starts[:-1].tolist(), self.parts, strict=True):
+            for row in range(max(first - start, 0), len(part), size):
+                yield start + row, _floats(part[row : row + size])
+
+
+def _floats(halves: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Return float32 of float16; torch is several times faster at it than NumPy."""
+    # np.asarray drops the memory map's class; of a slice that is read-only, a copy is made,
+    # since torch warns of what cannot be written to.
+    plain = np.asarray(halves)
+    if not plain.flags.writeable:
+        plain = plain.copy()
+    floats: NDArray[np.float32] = torch.from_numpy(plain).float().numpy()
+    return floats
+
+
+def _open_part(path: Path, rows: int, width: int) -> NDArray[Any]:
+    part = open_array(path, "build the gallery again, finished parts are kept")
+    if part.shape != (rows, width) or part.dtype != np.float16:
+        raise DataError(
+            f"{path} holds {part.dtype} of shape {part.shape}, gallery.json says float16 of shape "
+            f"({rows}, {width}); restore it or build the gallery again"
+        )
+    return part
