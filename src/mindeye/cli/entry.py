@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mindeye import __version__
 from mindeye.ablations import plan_names, read_plan
+from mindeye.cli.compare import add_compare, compare
 from mindeye.cli.data import add_export, add_fetch, add_prepare, export, facts_text, fetch, prepare
 from mindeye.cli.embeddings import (
     add_export_embeddings,
@@ -129,6 +130,7 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
     weights.add_argument("--out", type=Path, required=True, help="folder to write")
     verbs.add_subcommand("import-checkpoint", weights, help="read a checkpoint of the authors")
     _add_ablate(verbs, new)
+    add_compare(verbs, new)
     add_plan(verbs, new, _field_list())
     add_bench(verbs, new)
     for verb, text in STAGE_HELP.items():
@@ -243,6 +245,8 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
         print(prepare(chosen))
     elif flags.verb == "fetch":
         fetch(chosen, tell=print)
+    elif flags.verb == "compare":
+        print(compare(chosen))
     elif flags.verb == "export-shards":
         print(export(chosen))
     elif flags.verb == "export-embeddings":
