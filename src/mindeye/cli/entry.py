@@ -20,6 +20,7 @@ from mindeye.cli.embeddings import (
     export_embeddings,
     generate,
 )
+from mindeye.cli.evaluating import add_evaluate, evaluate_outside, is_outside, whole_words
 from mindeye.cli.tools import add_bench, add_plan, bench, plan
 from mindeye.config import RunConfig
 from mindeye.errors import MindEyeError, UsageError
@@ -40,6 +41,7 @@ STAGE_HELP = {
     "high": "train backbone, projector and diffusion prior",
     "low": "train the low-level pipeline",
     "predict": "write brain embeddings and latents of the test stimuli",
+    "conditions": "predict the test stimuli from fewer trials, with and without regions",
     "retrieve": "rank pictures by brain and brains by picture",
     "reconstruct": "draw the test stimuli",
     "evaluate": "write metrics.json and metrics.csv",
@@ -134,6 +136,9 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
     add_plan(verbs, new, _field_list())
     add_bench(verbs, new)
     for verb, text in STAGE_HELP.items():
+        if verb == "evaluate":
+            add_evaluate(verbs, new, text)
+            continue
         sub = new(f"One stage of an existing run, and what it needs: {text}.")
         sub.add_argument("folder", type=Path, help="folder of a run")
         verbs.add_subcommand(verb, sub, help=text)
@@ -257,12 +262,17 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
         _inspect(flags.verb, chosen.folder)
     elif flags.verb == "import-checkpoint":
         _import_checkpoint(chosen.file, chosen.out)
+    elif flags.verb == "evaluate" and is_outside(chosen):
+        evaluate_outside(chosen, tell=print)
     else:
         _stage(flags.verb, chosen.folder)
 
 
 def _split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Separate ``field=value`` words from flags and their values."""
+    if words[:1] == ["evaluate"]:
+        # Its words are NAME=PATH of systems, and it takes no fields of a run.
+        return whole_words(words), []
     plain: list[str] = []
     overrides: list[str] = []
     for i, word in enumerate(words):

@@ -16,7 +16,11 @@ class ReconstructConfig:
     Parameters
     ----------
     candidates
-        Pictures drawn per test stimulus, of which `pick` takes one.
+        Pictures drawn per test stimulus, of which `pick` takes one; with 1 nothing is picked.
+    keep_candidates
+        Keep all candidates, where there are several, before any `blend`: so the scores of a first
+        draw and the spread over draws stand beside those of the pick. 16 candidates of the paper's
+        982 stimuli at 512 x 512 are 12.4 GB a system.
     strength
         Share of the noise schedule that img2img runs through; 1 ignores the low-level start.
     guidance
@@ -54,7 +58,8 @@ class ReconstructConfig:
         Number of test stimuli that are drawn as pictures, 0 for all of them.
     """
 
-    candidates: int = 4
+    candidates: int = 1
+    keep_candidates: bool = True
     strength: float = 0.85
     guidance: float = 2.0
     steps: int = 12
@@ -104,6 +109,18 @@ class EvaluateConfig:
         Level of every interval.
     picture_size
         Side at which PixCorr and SSIM compare pictures (425 in the paper), 0 for the stimuli's own.
+    weights
+        Folder of the metrics' networks, as `mindeye fetch` writes it; empty: torchvision's and
+        Hugging Face's own caches. Metrics whose network is not there are named as missing.
+    controls
+        Score everything again under the conditions of the controls too (docs/metrics.md): fewer
+        trials, regions in and out, nearest training pictures, distractors of the same cluster.
+    as_published
+        Add to every retrieval score the name that the authors' tables have for it: their
+        similarity helper returns the transpose, so that their directions are swapped.
+    clusters
+        Clusters of test stimuli that distractors are taken from, at least 2; 0 for about the square
+        root of the number of test stimuli, within 4 and 100.
     """
 
     nway: int = 300
@@ -111,3 +128,14 @@ class EvaluateConfig:
     resamples: int = 2000
     level: float = 0.95
     picture_size: int = 425
+    weights: str = ""
+    controls: bool = True
+    as_published: bool = False
+    clusters: int = 0
+
+    def __post_init__(self) -> None:
+        if self.clusters < 0 or self.clusters == 1:
+            raise ConfigError(
+                f"evaluate.clusters is {self.clusters}; give at least 2, or 0 for about the square "
+                "root of the number of test stimuli"
+            )

@@ -28,6 +28,10 @@ class RunConfig:
         Train and use the high-level pipeline.
     low_enabled
         Train and use the low-level pipeline.
+    permutation
+        0: betas and stimuli as recorded. n > 0: the n-th permutation null. Within train and within
+        val it is shuffled which brain belongs to which stimulus, then everything is trained and
+        scored as always; test pairs stay. Such a run shows what its numbers are worth by chance.
     targets
         Spaces that the brain is decoded into.
     high
@@ -45,6 +49,7 @@ class RunConfig:
     weights: str = ""
     high_enabled: bool = True
     low_enabled: bool = True
+    permutation: int = 0
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     high: HighConfig = field(default_factory=HighConfig)
     low: LowConfig = field(default_factory=LowConfig)
@@ -53,6 +58,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         targets = self.targets
+        self._check_permutation()
         if not self.high_enabled and not self.low_enabled:
             raise ConfigError("high_enabled and low_enabled are both false; switch one of them on")
         if targets.tokens == "pooled" and targets.generator == "zoo":
@@ -75,3 +81,17 @@ class RunConfig:
                 f"targets.generator={targets.generator} does not take the embeddings of "
                 f"targets.encoder={targets.encoder}; pixel tokens go with generator=pixels"
             )
+
+    def _check_permutation(self) -> None:
+        if self.permutation < 0:
+            raise ConfigError(
+                f"permutation is {self.permutation}; give 0 for the recorded pairs, or a number "
+                "from 1 for a permutation null"
+            )
+        for name in ("high", "low"):
+            given = getattr(self, name).weights
+            if self.permutation and getattr(self, f"{name}_enabled") and given:
+                raise ConfigError(
+                    f"{name}.weights takes weights that were trained on the recorded pairs, so "
+                    f"permutation={self.permutation} would be no null; leave one of them out"
+                )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from mindeye.generation.reconstruct import (
 )
 from mindeye.models.pipelines import HighLevel
 from mindeye.runs import write_array, write_json
+from mindeye.stages.appending import Append, appended_array
 from mindeye.stages.drawing_baselines import decode_latents, draw_baselines
 from mindeye.stages.embedding import generator_of
 from mindeye.stages.learning import load_high, load_low
@@ -80,22 +82,53 @@ def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> Non
     model, choice = load_high(work), Choice(work.encoder, draws, config.pick)
     systems = ["high", "both"] if low is not None and generator.uses_start else ["high"]
     found: dict[str, list[_Picked]] = {name: [] for name in systems}
-    for group in _groups(len(brain), draws, config.batch_size):
-        own = seeds[group.start * draws : group.stop * draws]
-        samples = sample_embeddings(work, model, backbone[group], brain[group], own)
-        for name in systems:
-            start = None
-            if name == "both" and low is not None:
-                start = low[group].repeat_interleave(draws, dim=0)
-            batches = draw_batches(
-                generator, samples, seeds=own, start=start, batch_size=config.batch_size, name=name
-            )
-            picked = pick_streamed(batches, brain[group], choice)
-            found[name] += [_Picked.of(part) for part in picked]
+    with ExitStack() as stack:
+        kept = _Kept(work, stack, draws)
+        for group in _groups(len(brain), draws, config.batch_size):
+            own = seeds[group.start * draws : group.stop * draws]
+            samples = sample_embeddings(work, model, backbone[group], brain[group], own)
+            for name in systems:
+                start = None
+                if name == "both" and low is not None:
+                    start = low[group].repeat_interleave(draws, dim=0)
+                batches = draw_batches(
+                    generator,
+                    samples,
+                    seeds=own,
+                    start=start,
+                    batch_size=config.batch_size,
+                    name=name,
+                )
+                picked = pick_streamed(kept.passing(name, batches), brain[group], choice)
+                found[name] += [_Picked.of(part) for part in picked]
     for name, parts in found.items():
         _write(work, name, parts)
     if config.blend and low is not None and "both" in found:
         _blend(work, low, config.blend)
+
+
+class _Kept:
+    """Writes candidates to disk while they go by: `NAME_candidates.npy`, (S, n, H, W, 3) uint8."""
+
+    def __init__(self, work: Workspace, stack: ExitStack, draws: int) -> None:
+        self.work, self.stack, self.draws = work, stack, draws
+        self.wanted = draws > 1 and work.config.reconstruct.keep_candidates
+        self.files: dict[str, Append] = {}
+
+    def passing(self, name: str, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield images (n, 3, H, W), stimulus-major, as they come."""
+        for batch in batches:
+            if self.wanted:
+                pictures = to_pictures(batch)
+                if name not in self.files:
+                    self.files[name] = self._opened(name, pictures.shape[1:])
+                self.files[name](pictures)
+            yield batch
+
+    def _opened(self, name: str, shape: tuple[int, ...]) -> Append:
+        path = self.work.folder / "reconstruct" / f"{name}_candidates.npy"
+        whole = (len(self.work.drawn_ids), self.draws, *shape)
+        return self.stack.enter_context(appended_array(path, whole, np.uint8))
 
 
 class _Picked(NamedTuple):

@@ -40,7 +40,7 @@ def _facts(work: Workspace) -> SubjectFacts:
 
 
 def _problems(work: Workspace) -> list[str]:
-    problems = []
+    problems = [work.null] if work.null else []
     drawn, test = len(work.drawn_ids), len(work.test_ids)
     if drawn < test:
         problems.append(f"Pictures were drawn of the first {drawn} of {test} test stimuli only.")

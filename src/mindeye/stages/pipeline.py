@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from mindeye.config import HighConfig, LowConfig, RunConfig
 from mindeye.errors import ConfigError
-from mindeye.fingerprints import config_hash
+from mindeye.fingerprints import config_dict, config_hash
 from mindeye.runs import run_stage, stage_done
 from mindeye.stages.baselines import ridge
+from mindeye.stages.conditions import conditions
 from mindeye.stages.drawing import predict, reconstruct
 from mindeye.stages.embedding import embed
 from mindeye.stages.learning import train_high, train_low
@@ -34,12 +35,16 @@ class Stage:
         Picks the parts of the configuration that change its result.
     shared
         Whether all processes work on it; else the first one does, and the others wait.
+    paired
+        Whether it reads which brain belongs to which stimulus, itself or through what it reads, so
+        that a permutation null does it anew.
     """
 
     work: Callable[..., None]
     after: tuple[str, ...]
     depends: Callable[[RunConfig], Any]
     shared: bool = False
+    paired: bool = True
 
 
 C = TypeVar("C", HighConfig, LowConfig)
@@ -54,12 +59,20 @@ def _trained(config: C) -> C:
     return replace(config, optim=optim, prior=prior)
 
 
+def _drawn(config: RunConfig) -> dict[str, Any]:
+    """Return what pictures depend on: not whether the candidates that were not picked are kept."""
+    content = config_dict(config.reconstruct)
+    del content["keep_candidates"]
+    return content
+
+
 STAGES: dict[str, Stage] = {
     "embed": Stage(
         embed,
         (),
         lambda c: [config_hash(c.targets), c.low_enabled and c.low.contrastive_weight > 0, c.seed],
         shared=True,
+        paired=False,
     ),
     "ridge": Stage(ridge, ("embed",), lambda c: c.seed),
     "high": Stage(
@@ -75,14 +88,21 @@ STAGES: dict[str, Stage] = {
         shared=True,
     ),
     "predict": Stage(predict, ("high", "low"), lambda c: None),
+    "conditions": Stage(
+        conditions,
+        ("high",),
+        lambda c: [c.high_enabled and c.evaluate.controls, c.seed],
+    ),
     "retrieve": Stage(retrieve, ("predict",), lambda c: None),
     "reconstruct": Stage(
         reconstruct,
         ("predict", "ridge"),
-        lambda c: [config_hash(c.reconstruct, c.high.prior), c.seed],
+        lambda c: [config_hash(_drawn(c), c.high.prior), c.seed],
     ),
     "evaluate": Stage(
-        evaluate, ("retrieve", "reconstruct"), lambda c: [config_hash(c.evaluate), c.seed]
+        evaluate,
+        ("retrieve", "reconstruct", "conditions"),
+        lambda c: [config_hash(c.evaluate), c.seed],
     ),
     "report": Stage(report, ("evaluate",), lambda c: None),
 }
@@ -94,8 +114,10 @@ def stage_keys(work: Workspace) -> dict[str, str]:
     keys: dict[str, str] = {}
     for name, stage in STAGES.items():
         upstream = [keys[before] for before in stage.after]
+        # Recorded pairs leave no trace in a key, so that runs from before there were nulls go on.
+        null = [work.config.permutation] if work.config.permutation and stage.paired else []
         keys[name] = config_hash(
-            name, stage.depends(work.config), upstream, work.subject.fingerprint
+            name, stage.depends(work.config), upstream, work.subject.fingerprint, *null
         )
     return keys
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mindeye.config import RunConfig
+from mindeye.data.permutation import permuted_subject
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.subject_checks import validate
@@ -25,7 +26,7 @@ from mindeye.targets.store import read_embeddings
 from mindeye.training.processes import Processes, join_processes
 from mindeye.weights.names import found_models
 
-WHEREABOUTS = ("weights",)
+WHEREABOUTS = ("weights", "evaluate.weights")
 """Fields that say where something lies; a run may go on with another value of them."""
 
 
@@ -40,7 +41,7 @@ class Workspace:
     config
         Its configuration.
     subject
-        The prepared subject it decodes.
+        The prepared subject it decodes; under `config.permutation` with shuffled training pairs.
     processes
         This process among those that work on the run.
     """
@@ -59,6 +60,17 @@ class Workspace:
     def weights(self) -> Path | None:
         """Folder in which published models are looked up, None for the usual places."""
         return Path(self.config.weights) if self.config.weights else None
+
+    @property
+    def null(self) -> str:
+        """What to say of a run that is a permutation null, empty for any other."""
+        number = self.config.permutation
+        if not number:
+            return ""
+        return (
+            f"Permutation null {number}: brains and pictures were paired at random in training. "
+            "These scores are what chance gives, not what can be decoded."
+        )
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -165,7 +177,7 @@ def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
         write_json(path, {**content, "models": found_models(config), **provenance()})
     processes.wait()
     _same_run(read_json(path), content, folder)
-    return Workspace(folder, config, subject, processes)
+    return Workspace(folder, config, permuted_subject(subject, config.permutation), processes)
 
 
 def _same_run(known: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
