@@ -29,7 +29,8 @@ class Rows:
     counts
         Rows that each must have.
     named
-        Column of the tables -> one of `COLUMNS`; by default they are called so themselves.
+        One of `COLUMNS` -> what the tables call it; by default the same. What is not named is
+        empty, and an id the number of the row.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Rows:
         named: dict[str, str] | None = None,
     ) -> None:
         self.paths = list(paths)
-        self.named = named or {name: name for name in COLUMNS}
+        self.named = {name: name for name in COLUMNS} if named is None else named
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
     def __len__(self) -> int:
@@ -62,12 +63,17 @@ class Rows:
         for index in np.unique(where[wanted >= 0]):
             mine = np.flatnonzero((where == index) & (wanted >= 0))
             self._fill(found, int(index), wanted[mine] - self.starts[index], mine)
+        if "id" not in self.named:
+            found["id"] = np.array([str(r) if r >= 0 else "" for r in wanted], dtype=object)
         return pd.DataFrame({"row": wanted, **found})
 
     def ids(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (first row, ids) a table at a time."""
-        column = next(theirs for theirs, ours in self.named.items() if ours == "id")
         for index, first in enumerate(self.starts[:-1].tolist()):
+            if "id" not in self.named:
+                yield first, [str(row) for row in range(first, int(self.starts[index + 1]))]
+                continue
+            column = self.named["id"]
             table = self._open(index).read(columns=[column])
             yield first, texts(table.column(column))
 
@@ -86,15 +92,15 @@ class Rows:
         which = np.searchsorted(ends, inside, side="right")
         for group in np.unique(which):
             mine = which == group
-            table = file.read_row_group(int(group), columns=list(self.named))
+            table = file.read_row_group(int(group), columns=sorted(set(self.named.values())))
             table = table.take(inside[mine] - (int(ends[group]) - sizes[int(group)]))
-            for theirs, ours in self.named.items():
+            for ours, theirs in self.named.items():
                 found[ours][places[mine]] = texts(table.column(theirs))
 
     def _open(self, index: int) -> Any:
         file = open_table(self.paths[index])
         expected = int(self.starts[index + 1] - self.starts[index])
-        missing = set(self.named) - set(file.schema_arrow.names)
+        missing = set(self.named.values()) - set(file.schema_arrow.names)
         if missing or file.metadata.num_rows != expected:
             raise DataError(
                 f"{self.paths[index]} has {file.metadata.num_rows} rows and lacks "
@@ -121,6 +127,31 @@ def open_table(path: Path) -> Any:
         raise DataError(
             f"{path} is missing, cut off or not a parquet table ({first}); fetch or write it again"
         ) from error
+
+
+NAMES = {
+    "id": ("id", "stimulus_id", "key", "sample_id", "image_path"),
+    "caption": ("caption", "text"),
+    "url": ("url",),
+    "where": ("where", "image_path"),
+}
+"""What tables of others call our columns, in any case of letters; the first there is counts.
+
+clip-retrieval writes ``image_path`` (of shards their key) and ``caption``, and beside them
+whatever img2dataset knew of a picture: ``key``, ``url`` ...; LAION's own tables have ``URL``,
+``TEXT`` and ``SAMPLE_ID``. From the code of both; not checked against real files here.
+"""
+
+
+def named_columns(names: Sequence[str]) -> dict[str, str]:
+    """Return one of `COLUMNS` -> the column of another's table that holds it, where one does."""
+    lower = {name.lower(): name for name in reversed(names)}
+    found = {}
+    for ours, known in NAMES.items():
+        theirs = next((lower[name] for name in known if name in lower), None)
+        if theirs is not None:
+            found[ours] = theirs
+    return found
 
 
 def texts(column: Any) -> list[str]:

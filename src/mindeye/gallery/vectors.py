@@ -81,6 +81,11 @@ class Vectors:
             for row in range(max(first - start, 0), len(part), size):
                 yield start + row, _floats(part[row : row + size])
 
+    def chunk_count(self, size: int, *, first: int = 0) -> int:
+        """Return how many chunks `chunks` yields."""
+        lengths = zip(self.starts[:-1].tolist(), self.parts, strict=True)
+        return sum(-(-max(len(p) - max(first - start, 0), 0) // size) for start, p in lengths)
+
 
 def _floats(halves: NDArray[np.float16]) -> NDArray[np.float32]:
     """Return float32 of float16; torch is several times faster at it than NumPy."""

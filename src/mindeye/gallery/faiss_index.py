@@ -1,0 +1,310 @@
+"""Search with faiss: one index file, memory-mapped, and exact scores of its first results.
+
+::
+
+    DIR/index/index.faiss     the index; it counts only with index.json
+              index.json      its options and which vectors are in it
+              partial.faiss   an index still being filled; goes on where it left off
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindeye.errors import ConfigError, DataError, MissingDependencyError
+from mindeye.fingerprints import config_hash
+from mindeye.gallery.base import Matches
+from mindeye.gallery.faiss_options import CODES, FaissOptions, faiss_options
+from mindeye.gallery.ranking import best_first, rescored
+from mindeye.gallery.store import Gallery, Info
+from mindeye.gallery.vectors import Vectors
+from mindeye.progress import track
+from mindeye.runs import atomic_path, read_json, write_json
+
+ADD = 16_384
+"""Vectors added at once."""
+
+KEEP_EVERY = 300.0
+"""Seconds after which a build that is cut off has lost nothing older."""
+
+
+class FaissBackend:
+    """Asks an index of faiss and scores its first results exactly.
+
+    Parameters
+    ----------
+    index
+        Of faiss, over rows 0..G-1.
+    vectors
+        To score by; None where there are none, then scores are the index's own.
+    reach
+        Results of the index that are scored again, 0 for none.
+    """
+
+    name = "faiss"
+
+    def __init__(self, index: Any, vectors: Vectors | None, *, reach: int) -> None:
+        self.index, self.vectors = index, vectors
+        self.reach = reach if vectors is not None else 0
+        self.is_distance = index.metric_type == _faiss().METRIC_L2
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Matches:
+        """Return the k nearest rows of queries (Q, D), as `Backend.search`."""
+        if queries.shape[1] != self.index.d:
+            raise DataError(f"queries of width {queries.shape[1]}, the index has {self.index.d}")
+        k = min(k, self.index.ntotal)
+        if self.vectors is not None and self.reach:
+            _, rows = self.index.search(queries, min(max(k, self.reach), self.index.ntotal))
+            return rescored(self.vectors, queries, rows, k)
+        scores, rows = self.index.search(queries, k)
+        if self.is_distance:
+            scores = 1 - scores / 2  # of unit vectors: |q - v|^2 = 2 - 2 cos
+        return best_first(rows, scores, k)
+
+
+def build(gallery: Gallery, options: Mapping[str, Any]) -> None:
+    """Make the index of a gallery, or add to it what it lacks.
+
+    Vectors are read a chunk at a time; memory is that of the index and of the training sample. A
+    call that was cut off goes on with what the index had.
+
+    Raises
+    ------
+    ConfigError
+        If an option does not fit, or faiss's factory knows no such index.
+    DataError
+        If there are too few vectors to train on, or too many for this machine's memory.
+    MissingDependencyError
+        If faiss is not installed.
+    """
+    chosen, info = faiss_options(options), gallery.info
+    known = _known(gallery.index, chosen, info)
+    path, partial = gallery.index / "index.faiss", gallery.index / "partial.faiss"
+    if known is not None and known["rows"] == info.count and path.is_file():
+        return
+    _refuse_too_large(chosen, info)
+    index = _begun(gallery, chosen, known)
+    _fill(index, gallery.vectors, partial, key=_key(chosen, info))
+    (gallery.index / "index.json").unlink(missing_ok=True)
+    _write(index, path)
+    content = {"options": chosen.building(), "rows": info.count, "parts": len(info.parts)}
+    write_json(gallery.index / "index.json", {**content, "content": _content(info)})
+    partial.unlink(missing_ok=True)
+    partial.with_suffix(".json").unlink(missing_ok=True)
+
+
+def open(gallery: Gallery) -> FaissBackend:
+    """Open a gallery's index, memory-mapped.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged, or holds other vectors than the gallery.
+    MissingDependencyError
+        If faiss is not installed.
+    """
+    if gallery.outside is not None:
+        from mindeye.gallery.opened import open_outside
+
+        return open_outside(gallery)
+    chosen = faiss_options(gallery.info.options)
+    known = _known(gallery.index, chosen, gallery.info)
+    if known is None or known["rows"] != len(gallery):
+        has = "no index" if known is None else f"an index of {known['rows']} vectors"
+        raise DataError(
+            f"{gallery.path} has {len(gallery)} vectors and {has}; run `mindeye gallery build` "
+            "with the same source again"
+        )
+    index = read_index(gallery.index / "index.faiss")
+    if index.ntotal != len(gallery) or index.d != gallery.info.width:
+        raise DataError(
+            f"{gallery.index}/index.faiss holds {index.ntotal} vectors of width {index.d}, the "
+            f"gallery {len(gallery)} of {gallery.info.width}; delete index.json and build again"
+        )
+    set_search(index, chosen)
+    return FaissBackend(index, gallery.vectors, reach=chosen.reach)
+
+
+def read_index(path: Path) -> Any:
+    """Open an index file memory-mapped where faiss can, else read it.
+
+    Raises
+    ------
+    DataError
+        If it is missing, cut off or no index of faiss.
+    """
+    faiss = _faiss()
+    flags = getattr(faiss, "IO_FLAG_MMAP_IFC", None)
+    if path.name == "populated.index":  # its lists lie in other files beside it
+        flags = faiss.IO_FLAG_ONDISK_SAME_DIR
+    try:
+        if flags is not None:
+            try:
+                return faiss.read_index(str(path), flags)
+            except RuntimeError:
+                pass  # kinds that it cannot map
+        return faiss.read_index(str(path))
+    except (RuntimeError, MemoryError) as error:
+        raise DataError(
+            f"{path} is missing, cut off or no index of faiss ({_short(error)}); build it again"
+        ) from error
+
+
+def set_search(index: Any, options: FaissOptions) -> None:
+    """Tell an index how far to look."""
+    faiss = _faiss()
+    parameters = faiss.ParameterSpace()
+    inverted = faiss.try_extract_index_ivf(index)
+    if inverted is not None:
+        nprobe = options.nprobe or max(8, inverted.nlist // 32)
+        parameters.set_index_parameter(index, "nprobe", min(nprobe, inverted.nlist))
+    elif "HNSW" in type(faiss.downcast_index(index)).__name__:
+        parameters.set_index_parameter(index, "efSearch", options.ef)
+
+
+def _begun(gallery: Gallery, options: FaissOptions, known: dict[str, Any] | None) -> Any:
+    """Return a trained index that already holds some of the rows, from the first on."""
+    partial = gallery.index / "partial.faiss"
+    key = _key(options, gallery.info)
+    noted = partial.with_suffix(".json")
+    if partial.is_file() and noted.is_file() and _json(noted).get("key") == key:
+        with _naming(partial):
+            return _faiss().read_index(str(partial))
+    if known is not None and (gallery.index / "index.faiss").is_file():
+        with _naming(gallery.index / "index.faiss"):
+            return _faiss().read_index(str(gallery.index / "index.faiss"))
+    index = _empty(options, gallery.info)
+    if not index.is_trained:
+        _train(index, gallery.vectors, options)
+    return index
+
+
+def _empty(options: FaissOptions, info: Info) -> Any:
+    faiss = _faiss()
+    text = options.factory(info.count, info.width)
+    try:
+        index = faiss.index_factory(info.width, text, faiss.METRIC_INNER_PRODUCT)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"faiss makes no index {text!r} ({_short(error)})") from error
+    if options.index == "hnsw":
+        index.hnsw.efConstruction = options.ef_construction
+    inverted = faiss.try_extract_index_ivf(index)
+    if inverted is not None:
+        inverted.cp.seed = options.seed
+    if hasattr(index, "pq"):
+        index.pq.cp.seed = options.seed
+        index.pq.cp.max_points_per_centroid = options.train
+    return index
+
+
+def _train(index: Any, vectors: Vectors, options: FaissOptions) -> None:
+    """Train on vectors drawn at random without replacement, read in the order of the file."""
+    inverted = _faiss().try_extract_index_ivf(index)
+    lists = inverted.nlist if inverted is not None else 1
+    wanted = min(len(vectors), options.train * max(lists, CODES))
+    rng = np.random.default_rng(options.seed)
+    rows = np.sort(rng.choice(len(vectors), wanted, replace=False))
+    sample = np.empty((wanted, vectors.width), dtype=np.float32)
+    for first in track(range(0, wanted, ADD), "train sample"):
+        sample[first : first + ADD] = vectors.take(rows[first : first + ADD])
+    try:
+        for _ in track(["training"], "train index"):
+            index.train(sample)
+    except RuntimeError as error:
+        raise DataError(
+            f"faiss could not be trained on {wanted} vectors ({_short(error)}); take another index"
+        ) from error
+
+
+def _fill(index: Any, vectors: Vectors, partial: Path, *, key: str) -> None:
+    """Add the rows that an index lacks; keep what there is every few minutes."""
+    kept = time.monotonic()
+    left = vectors.chunks(ADD, first=index.ntotal)
+    steps = vectors.chunk_count(ADD, first=index.ntotal)
+    for _, chunk in track(left, "fill index", total=steps):
+        index.add(chunk)
+        if time.monotonic() - kept >= KEEP_EVERY:
+            partial.with_suffix(".json").unlink(missing_ok=True)
+            _write(index, partial)
+            write_json(partial.with_suffix(".json"), {"key": key})
+            kept = time.monotonic()
+
+
+def _write(index: Any, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        _faiss().write_index(index, str(temporary))
+
+
+def _known(folder: Path, options: FaissOptions, info: Info) -> dict[str, Any] | None:
+    """Return what ``index.json`` says, if it is of these options and holds the first parts."""
+    path = folder / "index.json"
+    if not path.is_file():
+        return None
+    known = _json(path)
+    parts = known.get("parts")
+    if type(parts) is not int or type(known.get("rows")) is not int:
+        raise DataError(f"{path} is damaged; delete it and build again")
+    same = known.get("options") == options.building()
+    return known if same and known.get("content") == _content(info, parts) else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and build again") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _content(info: Info, parts: int | None = None) -> str:
+    return config_hash([part.sha256 for part in info.parts[:parts]])
+
+
+def _key(options: FaissOptions, info: Info) -> str:
+    return config_hash(options.building(), _content(info))
+
+
+def _refuse_too_large(options: FaissOptions, info: Info) -> None:
+    needed, free = options.memory(info.count, info.width), _free_memory()
+    if free and needed > free:
+        raise DataError(
+            f"an index {options.index} of {info.count} x {info.width} takes {needed / 1e9:.1f} GB "
+            f"of memory to build, {free / 1e9:.1f} GB are free; take --index ivfpq or --backend "
+            "exact"
+        )
+
+
+def _free_memory() -> int:
+    """Return bytes of memory that are free, 0 where the system does not tell."""
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise DataError(f"{path} is damaged ({_short(error)}); delete it") from error
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[-160:]
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingDependencyError("faiss-cpu", "gallery") from error
+    return faiss
