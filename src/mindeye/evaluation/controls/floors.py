@@ -54,7 +54,7 @@ def shuffled_floor(
     scores = np.asarray(
         [statistic(table[rows, rng.permutation(len(table))], axis=-1) for _ in range(shuffles)]
     )
-    return _summary(scores, level)
+    return floor_of(scores, level=level)
 
 
 def shuffled_floor_of(
@@ -80,7 +80,7 @@ def shuffled_floor_of(
         As in `shuffled_floor`.
     """
     scores = [score(rng.permutation(n), rng.permutation(n)) for _ in range(shuffles)]
-    return _summary(np.asarray(scores, dtype=np.float64), level)
+    return floor_of(np.asarray(scores, dtype=np.float64), level=level)
 
 
 def nearest_training_picture(predicted: Tensor, training: Tensor) -> NDArray[np.int64]:
@@ -109,6 +109,7 @@ def random_training_picture(n: int, n_training: int, rng: np.random.Generator) -
     return rng.integers(0, n_training, n)
 
 
-def _summary(scores: NDArray[np.float64], level: float) -> Interval:
+def floor_of(scores: NDArray[np.float64], *, level: float = 0.95) -> Interval:
+    """Mean and quantiles of the scores (P,) of random pairings."""
     low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(scores.mean()), float(low), float(high))
