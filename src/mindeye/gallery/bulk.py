@@ -81,7 +81,7 @@ def _need_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise MissingDependencyError("pyarrow", "parquet") from error
+        raise MissingDependencyError("pyarrow", "gallery") from error
 
 
 def _outcomes(jobs: Sequence[Job], config: BulkConfig) -> Iterator[Outcome]:

@@ -1,4 +1,4 @@
-"""What a bulk embedding is to do: its shards, the pair of files each becomes, what is there already.
+"""What a bulk embedding is to do: its shards, the files each becomes, what is there already.
 
 ::
 

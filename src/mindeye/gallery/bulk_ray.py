@@ -1,17 +1,18 @@
 """Shards spread over the workers of Ray Data; what a worker does is `ShardEmbedder`'s alone.
 
-A worker that dies is started again and its shard given to it or to another (Ray's
-``max_restarts`` and ``max_task_retries``). Files are written atomically and a shard that is there
-is skipped, so nothing comes twice. On several machines SHARDS, OUT and the weights have to be on
-a file system that all of them see.
+A worker that dies is started again by Ray Data, as often as it takes, and its shard given out
+again; a shard that kills worker after worker is given up here after a few. Files are written
+atomically and a shard that is there is skipped, so nothing comes twice. On several machines
+SHARDS, OUT and the weights have to be on a file system that all of them see.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,30 +23,42 @@ from mindeye.gallery.bulk_plan import BulkConfig, EncoderFacts, Job, Outcome
 OBJECT_STORE = 128 << 20
 """Bytes; jobs and outcomes are a few hundred bytes each, pictures never pass through the store."""
 
-TRIES_AGAIN = 3
-"""How often a shard whose worker died is given out again."""
+TRIES = 3
+"""Workers that may die of a shard before it is given up."""
 
 MOST_BLOCKS = 5_000
 """Ray keeps account of every block; up to so many shards each is one of its own."""
 
 
 class RayEmbedder:
-    """`ShardEmbedder` between the rows of a Ray data set.
+    """`ShardEmbedder` between the rows of a Ray data set; loads its encoder at the first."""
 
-    Parameters
-    ----------
-    config, device
-        As of `ShardEmbedder`.
-    """
-
-    def __init__(self, config: BulkConfig, device: str) -> None:
-        from mindeye.gallery.bulk_shard import ShardEmbedder
-
-        self.embed = ShardEmbedder(config, device)
+    def __init__(self) -> None:
+        # Without arguments: Ray would keep them in its store, and lose them with a machine.
+        self.embed: Callable[[Job], Outcome] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return the outcome of the job in a row."""
-        return outcome_row(self.embed(job_of(row)))
+        job = job_of(row)
+        tries = _tries(job)
+        begun = len(tries.read_text()) if tries.exists() else 0
+        if begun >= TRIES:
+            problem = f"{job.shard}: {begun} workers died while they embedded it (out of memory?)"
+            return outcome_row(Outcome(job.shard.name, problem=problem))
+        tries.parent.mkdir(parents=True, exist_ok=True)
+        tries.write_text("x" * (begun + 1))
+        if self.embed is None:
+            from mindeye.gallery.bulk_shard import ShardEmbedder
+
+            self.embed = ShardEmbedder(BulkConfig(**json.loads(row["config"])), row["device"])
+        outcome = self.embed(job)
+        tries.unlink(missing_ok=True)
+        return outcome_row(outcome)
+
+
+def _tries(job: Job) -> Path:
+    """Return the file, as many characters long as workers have begun with a shard."""
+    return job.table.parent / f".{job.table.stem}.tries"
 
 
 def embed_on_ray(jobs: Sequence[Job], config: BulkConfig) -> Iterator[Outcome]:
@@ -75,15 +88,15 @@ def embed_on_ray(jobs: Sequence[Job], config: BulkConfig) -> Iterator[Outcome]:
             raise ConfigError("device=cuda, but Ray has no GPU; set device=cpu")
         device = "cuda" if gpus and config.device != "cpu" else "cpu"
         blocks = min(len(jobs), MOST_BLOCKS)
-        data = ray.data.from_items([job_row(job) for job in jobs], override_num_blocks=blocks)
-        outcomes = data.map(
+        for job in jobs:
+            _tries(job).unlink(missing_ok=True)
+        how = {"config": json.dumps(asdict(config)), "device": device}
+        rows = [{**job_row(job), **how} for job in jobs]
+        outcomes = ray.data.from_items(rows, override_num_blocks=blocks).map(
             RayEmbedder,
-            fn_constructor_args=(config, device),
             compute=ActorPoolStrategy(size=min(config.workers, len(jobs))),
             num_cpus=1,
             num_gpus=1 if device == "cuda" else None,
-            max_restarts=-1,
-            max_task_retries=TRIES_AGAIN,
         )
         try:
             for row in outcomes.iter_rows():
@@ -101,6 +114,8 @@ def _ray(config: BulkConfig) -> Iterator[Any]:
     """Yield Ray, connected and quiet; what was started here is stopped again."""
     # Read when Ray is imported or started: nothing is sent home.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Its processes' own log on our standard error; what matters comes as an exception.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
