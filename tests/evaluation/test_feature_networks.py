@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from mindeye.errors import CheckpointError, DataError
 from mindeye.evaluation import features
@@ -14,7 +17,8 @@ from mindeye.evaluation import features
 @pytest.fixture(autouse=True)
 def no_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.delenv("MINDEYE_WEIGHTS", raising=False)
 
 
 def test_networks_not_on_the_machine_are_all_named(tmp_path: Path) -> None:
@@ -28,7 +32,8 @@ def test_networks_not_on_the_machine_are_all_named(tmp_path: Path) -> None:
         "distance_efficientnet_b1",
         "distance_swav",
     ]
-    assert all("not on this machine" in m.why and "download" in m.how for m in missing)
+    assert all("not on this machine" in m.why for m in missing)
+    assert {m.how for m in missing} == {f"mindeye fetch metrics --out {tmp_path}"}
 
 
 def test_looking_for_weights_opens_no_connection(
@@ -57,14 +62,23 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         features.load_extractor("alexnet2", tmp_path / "x.pth")
 
 
-def test_alexnet_layers_are_the_second_and_fifth_after_their_relu(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def alexnet_state() -> dict[str, Tensor]:
+    from torchvision.models import alexnet
+
+    torch.manual_seed(0)
+    return alexnet(weights=None).state_dict()
+
+
+def test_alexnet_layers_are_the_second_and_fifth_after_their_relu(
+    tmp_path: Path, alexnet_state: dict[str, Tensor]
+) -> None:
     from torchvision.models import alexnet
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    torch.manual_seed(0)
     model = alexnet(weights=None).eval()
-    path = tmp_path / "alexnet-owt-7be5be79.pth"
-    torch.save(model.state_dict(), path)
+    model.load_state_dict(alexnet_state)
+    save_file(alexnet_state, tmp_path / "alexnet-owt-7be5be79.safetensors")
     images = torch.rand(2, 3, 256, 256)
     mean, std = (
         torch.tensor(x)[:, None, None] for x in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -72,9 +86,49 @@ def test_alexnet_layers_are_the_second_and_fifth_after_their_relu(tmp_path: Path
     nodes = create_feature_extractor(model, ["features.4", "features.11"])
     with torch.no_grad():
         expected = nodes((images - mean) / std)
-    for name, node in (("alexnet2", "features.4"), ("alexnet5", "features.11")):
-        found = features.load_extractor(name, path).extract(images)
-        torch.testing.assert_close(found, expected[node].flatten(1))
+    found, _ = features.available_extractors(tmp_path)
+    assert [one.name for one in found] == ["alexnet2", "alexnet5"]
+    for one, node in zip(found, ("features.4", "features.11"), strict=True):
+        torch.testing.assert_close(one.extract(images), expected[node].flatten(1))
+
+
+def test_two_layers_come_from_one_pass_a_batch_and_equal_each_alone(
+    tmp_path: Path, alexnet_state: dict[str, Tensor]
+) -> None:
+    save_file(alexnet_state, tmp_path / "alexnet-owt-7be5be79.safetensors")
+    found, _ = features.available_extractors(tmp_path)
+    images = torch.rand(33, 3, 40, 40)
+    passes = []
+    assert isinstance(found[0], features.LayerExtractor)
+    found[0].network.module.register_forward_hook(lambda *_: passes.append(1))
+    both = {one.name: rows for one, rows in features.extract_all(found, images)}
+    assert len(passes) == 2  # 33 pictures in batches of 32
+    for one in found:
+        assert torch.equal(both[one.name], one.extract(images))
+        assert both[one.name].shape[0] == 33
+        assert not both[one.name].requires_grad
+
+
+def test_another_networks_weights_under_the_published_name_are_not_used(
+    tmp_path: Path, alexnet_state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "alexnet-owt-7be5be79.pth"
+    torch.save(alexnet_state, path)
+    found, missing = features.available_extractors(tmp_path)
+    assert found == []
+    assert "not the published file" in missing[0].why
+    assert "7be5be79" in missing[1].why
+    unverified = features.load_extractor("alexnet2", path, verify=False)
+    assert unverified.extract(torch.rand(1, 3, 8, 8)).shape == (1, 192 * 31 * 31)
+
+
+def test_a_supervised_resnet_is_not_taken_for_swav(tmp_path: Path) -> None:
+    from torchvision.models import resnet50
+
+    path = tmp_path / "swav_800ep_pretrain.pth.tar"
+    torch.save(resnet50(weights=None).state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"supervised ResNet-50"):
+        features.load_extractor("swav", path)
 
 
 @pytest.mark.filterwarnings("ignore:NOTE. The nodes obtained by tracing")
@@ -124,7 +178,8 @@ def test_swav_weights_lose_their_prefix_and_heads(tmp_path: Path) -> None:
     torch.testing.assert_close(found[0].extract(images), expected)
 
 
-def test_clip_features_are_the_projected_image_embedding(tmp_path: Path) -> None:
+@pytest.fixture
+def small_clip(tmp_path: Path) -> Any:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     torch.manual_seed(0)
@@ -133,7 +188,14 @@ def test_clip_features_are_the_projected_image_embedding(tmp_path: Path) -> None
         image_size=224, patch_size=56, projection_dim=12,
     )  # fmt: skip
     model = CLIPVisionModelWithProjection(config).eval()
-    model.save_pretrained(tmp_path / "clip-vit-large-patch14")
+    model.save_pretrained(tmp_path / "openai--clip-vit-large-patch14")
+    return model
+
+
+def test_clip_features_are_the_projected_image_embedding(
+    tmp_path: Path, small_clip: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mindeye.evaluation.networks.CLIP_SHAPE", {"hidden_size": 16})
     found, _ = features.available_extractors(tmp_path)
     assert [e.name for e in found] == ["clip_vit_l14"]
     images = torch.rand(2, 3, 224, 224)
@@ -141,14 +203,40 @@ def test_clip_features_are_the_projected_image_embedding(tmp_path: Path) -> None
         torch.tensor(x)[:, None, None] for x in features.NETWORKS["clip_vit_l14"].statistics
     )
     with torch.no_grad():
-        expected = model(pixel_values=(images - mean) / std).image_embeds
+        expected = small_clip(pixel_values=(images - mean) / std).image_embeds
     torch.testing.assert_close(found[0].extract(images), expected)
+
+
+def test_a_clip_of_another_size_is_not_taken_for_the_large_one(
+    tmp_path: Path, small_clip: Any
+) -> None:
+    _, missing = features.available_extractors(tmp_path)
+    why = next(m.why for m in missing if m.name == "clip_vit_l14")
+    assert "no CLIP ViT-L/14: its hidden_size is 16, not 1024" in why
+
+
+def test_a_clip_that_lacks_a_tensor_is_not_filled_at_random(
+    tmp_path: Path, small_clip: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mindeye.evaluation.networks.CLIP_SHAPE", {"hidden_size": 16})
+    path = tmp_path / "openai--clip-vit-large-patch14" / "model.safetensors"
+    state = load_file(path)
+    del state["visual_projection.weight"]
+    save_file(state, path, metadata={"format": "pt"})
+    _, missing = features.available_extractors(tmp_path)
+    why = next(m.why for m in missing if m.name == "clip_vit_l14")
+    assert "lacks visual_projection.weight" in why
 
 
 def test_an_empty_weights_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "alexnet-owt-7be5be79.pth").touch()
-    with pytest.raises(CheckpointError, match=r"AlexNet|plain weights"):
+    with pytest.raises(CheckpointError, match="not the published file"):
         features.load_extractor("alexnet2", tmp_path / "alexnet-owt-7be5be79.pth")
+
+
+def test_a_folder_of_weights_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder"):
+        features.available_extractors(tmp_path / "nowhere")
 
 
 def test_an_unknown_network_lists_the_known_ones() -> None:

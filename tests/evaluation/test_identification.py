@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -121,3 +124,54 @@ def test_nan_features_are_refused() -> None:
         ident.two_way_identification(bad, good)
     with pytest.raises(DataError, match="pair up"):
         ident.two_way_identification(good[:3], good)
+
+
+@pytest.mark.parametrize("similarity", ["pearson", "cosine"])
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_blocks_of_columns_give_what_the_whole_matrix_does(
+    similarity: ident.Similarity, block: int
+) -> None:
+    rng = np.random.default_rng(4)
+    actual = rng.normal(size=(20, 100)) + 50.0
+    predicted = actual + rng.normal(size=(20, 100))
+    naive = (
+        np.corrcoef(predicted, actual)[:20, 20:]
+        if similarity == "pearson"
+        else (predicted / np.linalg.norm(predicted, axis=1, keepdims=True))
+        @ (actual / np.linalg.norm(actual, axis=1, keepdims=True)).T
+    )
+    found = ident.similarity_table(predicted, actual, similarity=similarity, block=block)
+    np.testing.assert_allclose(found, naive, rtol=0, atol=1e-12)
+
+
+def test_a_row_that_is_constant_but_for_rounding_has_no_correlation() -> None:
+    actual = np.random.default_rng(5).normal(size=(3, 1000))
+    predicted = np.full((3, 1000), 0.1, dtype=np.float32)
+    assert not ident.similarity_table(predicted, actual, block=64).any()
+
+
+def test_a_nan_in_the_last_block_is_found() -> None:
+    good = np.random.default_rng(0).normal(size=(4, 100))
+    bad = good.copy()
+    bad[3, 99] = np.inf
+    with pytest.raises(DataError, match="actual features contain NaN or infinity"):
+        ident.similarity_table(good, bad, block=33)
+
+
+def test_long_features_are_not_copied_whole() -> None:
+    """Peak memory above the features is that of blocks: 80 pictures of 184,512 floats."""
+    script = """
+import resource, torch
+from mindeye.evaluation.identification import similarity_table
+rng = torch.Generator().manual_seed(0)
+actual = torch.randn(80, 184512, generator=rng)
+predicted = torch.randn(80, 184512, generator=rng)
+similarity_table(predicted[:, :9000], actual[:, :9000])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+similarity_table(predicted, actual)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert float(answer.stdout) < 30  # MiB; one float64 copy of one of the two has 113

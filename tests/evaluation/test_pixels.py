@@ -116,3 +116,23 @@ def test_antialias_matters_when_shrinking_and_not_when_enlarging() -> None:
 def test_wrong_inputs_are_refused(images: Tensor, message: str) -> None:
     with pytest.raises(DataError, match=message):
         pixels.pixcorr(images, pictures(2))
+
+
+def test_pixcorr_is_the_correlation_of_flattened_pictures() -> None:
+    a, b = pictures(11, seed=1), pictures(11, seed=2)
+    expected = [
+        np.corrcoef(x.flatten().astype(np.float64), y.flatten().astype(np.float64))[0, 1]
+        for x, y in zip(a.numpy(), b.numpy(), strict=True)
+    ]
+    np.testing.assert_allclose(pixels.pixcorr(a, b, size=None), expected, rtol=0, atol=1e-12)
+
+
+def test_ssim_of_many_pictures_is_in_their_order() -> None:
+    a, b = pictures(20, seed=1), pictures(20, seed=2)
+    one_by_one = [pixels.ssim(a[i : i + 1], b[i : i + 1], size=30)[0] for i in range(20)]
+    assert pixels.ssim(a, b, size=30).tolist() == one_by_one
+
+
+def test_pictures_smaller_than_the_window_are_refused_by_ssim() -> None:
+    with pytest.raises(DataError, match="11 px"):
+        pixels.ssim(torch.rand(1, 3, 10, 10), torch.rand(1, 3, 10, 10), size=None)

@@ -5,27 +5,44 @@ of features per image. Nothing is downloaded here: weights come from a folder or
 local caches, and a network whose weights are not on the machine is *named as missing*. It is
 never replaced by another one, because two-way scores of different networks do not compare.
 
-Layers and preprocessing follow the evaluation script of the authors of MindEye: torchvision
-default weights, bilinear resize without antialiasing.
+Axes: N images, D features of an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from mindeye.errors import CheckpointError, DataError
+from mindeye.evaluation.networks import HOW, NETWORKS, Comparison, Network
 from mindeye.evaluation.pixels import resize_images
+from mindeye.fetching.metric_files import check_digest
+from mindeye.weights.find import ROOT_VARIABLE, folders_of, hub_cache
+from mindeye.weights.table import MODELS
 
-Comparison = Literal["two_way", "distance"]
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+__all__ = [
+    "NETWORKS",
+    "FeatureExtractor",
+    "FunctionExtractor",
+    "LayerExtractor",
+    "LoadedNetwork",
+    "Missing",
+    "available_extractors",
+    "extract_all",
+    "extractors_of",
+    "find_weights",
+    "load_extractor",
+    "load_network",
+]
+
 _BATCH = 32
+"""Images a forward pass: 342 px Inception then takes 0.4 GB; larger ones are no faster on CPUs."""
 
 
 @runtime_checkable
@@ -61,32 +78,62 @@ class FunctionExtractor:
 
     def extract(self, images: Tensor) -> Tensor:
         """Features (N, D) of images (N, 3, H, W) in [0, 1]; trailing axes are flattened."""
-        with torch.no_grad():
-            return torch.cat(
-                [
-                    self.function(images[start : start + _BATCH]).flatten(1).float().cpu()
-                    for start in range(0, len(images), _BATCH)
-                ]
-            )
+        return _in_batches(lambda batch: [self.function(batch)], images, _BATCH)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedNetwork:
+    """A network in memory, with its resize and normalisation.
+
+    Parameters
+    ----------
+    module
+        Maps normalised pictures (B, 3, H, W) to one tensor a layer.
+    layers
+        Their entries in `NETWORKS`, by place.
+    device
+        Where the module is and batches are brought to.
+    batch
+        Images a forward pass.
+    """
+
+    module: nn.Module
+    layers: tuple[Network, ...]
+    device: torch.device
+    batch: int = _BATCH
+
+    def extract(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Features (N, D) of every named layer, from one forward pass a batch."""
+        size, statistics = self.layers[0].size, self.layers[0].statistics
+        mean, std = (torch.tensor(x, device=self.device)[:, None, None] for x in statistics)
+        places = [layer.layer for layer in self.layers]
+        wanted = [places[[x.name for x in self.layers].index(name)] for name in names]
+
+        def features(batch: Tensor) -> list[Tensor]:
+            pixels = batch.to(self.device, torch.float32)
+            resized = resize_images(pixels, size, antialias=False)
+            found = self.module((resized - mean) / std)
+            return [found[place] for place in wanted]
+
+        return _in_batches(features, images, self.batch)
 
 
 @dataclass(frozen=True)
-class Network:
-    """One of the paper's networks: what it needs and how its features are read."""
+class LayerExtractor:
+    """One layer of a loaded network as an extractor; `extract_all` shares its forward passes."""
 
     name: str
-    title: str
-    weights: str
-    how: str
     comparison: Comparison
-    size: int
-    statistics: tuple[tuple[float, ...], tuple[float, ...]]
-    build: Callable[[Path], nn.Module]
+    network: LoadedNetwork
+
+    def extract(self, images: Tensor) -> Tensor:
+        """Features (N, D) of images (N, 3, H, W) in [0, 1]."""
+        return self.network.extract(images, [self.name])[0]
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A network whose metric cannot be computed here, and what to do about it."""
+    """A network whose metric cannot be computed here, and the command that gets it."""
 
     name: str
     why: str
@@ -95,18 +142,45 @@ class Missing:
     @property
     def metric(self) -> str:
         """Name of the metric that is missing from the table."""
-        return f"{NETWORKS[self.name].comparison}_{self.name}"
+        return NETWORKS[self.name].metric
+
+
+def extract_all(
+    extractors: Iterable[FeatureExtractor], images: Tensor
+) -> Iterator[tuple[FeatureExtractor, Tensor]]:
+    """Features (N, D) of every extractor, one forward pass a batch for layers of one network.
+
+    Yields network after network, in the order of their first layers, so that a caller who drops
+    what it got holds the features of one network at a time.
+    """
+    groups: dict[int, list[FeatureExtractor]] = {}
+    for one in extractors:
+        key = id(one.network) if isinstance(one, LayerExtractor) else id(one)
+        groups.setdefault(key, []).append(one)
+    for group in groups.values():
+        first = group[0]
+        if isinstance(first, LayerExtractor):
+            found = first.network.extract(images, [one.name for one in group])
+        else:
+            found = [first.extract(images)]
+        for one in group:
+            yield one, found.pop(0)
 
 
 def available_extractors(
-    weights_dir: Path | None = None,
+    weights_dir: Path | None = None, *, device: torch.device | str = "cpu", verify: bool = True
 ) -> tuple[list[FeatureExtractor], list[Missing]]:
     """Load every paper network whose weights are on this machine; name the others.
 
     Parameters
     ----------
     weights_dir : Path, optional
-        Folder searched first; then the torch hub and Hugging Face caches.
+        Folder searched first, by default the environment's MINDEYE_WEIGHTS; then the torch hub
+        and Hugging Face caches.
+    device : torch.device or str
+        Where the networks run.
+    verify : bool
+        Check the SHA-256 that torchvision's file names carry.
 
     Returns
     -------
@@ -115,57 +189,132 @@ def available_extractors(
     missing : list of Missing
         Name, reason and remedy of each of the rest.
     """
-    found: list[FeatureExtractor] = []
-    missing: list[Missing] = []
-    for network in NETWORKS.values():
-        path = find_weights(network.name, weights_dir)
+    loaded: dict[str, LoadedNetwork] = {}
+    reasons: dict[str, str] = {}
+    for weights, layers in _by_weights().items():
+        path = find_weights(layers[0].name, weights_dir)
         if path is None:
-            why = f"{network.weights} is not on this machine"
-        else:
-            try:
-                found.append(load_extractor(network.name, path))
-                continue
-            except CheckpointError as error:
-                why = str(error)
-        missing.append(Missing(network.name, why, network.how))
-    return found, missing
+            reasons[weights] = f"{weights} is not on this machine"
+            continue
+        try:
+            loaded[weights] = load_network(layers[0].name, path, device=device, verify=verify)
+        except CheckpointError as error:
+            reasons[weights] = str(error)
+    how = _command(weights_dir)
+    found = [LayerExtractor(x.name, x.comparison, loaded[x.weights])
+             for x in NETWORKS.values() if x.weights in loaded]  # fmt: skip
+    missing = [Missing(x.name, reasons[x.weights], how)
+               for x in NETWORKS.values() if x.weights in reasons]  # fmt: skip
+    return list(found), missing
+
+
+def _command(weights_dir: Path | None) -> str:
+    folder = _root(weights_dir)
+    if folder is not None:
+        return f"mindeye fetch metrics --out {folder}"
+    return HOW
+
+
+def _root(weights_dir: Path | None) -> Path | None:
+    if weights_dir is not None:
+        return Path(weights_dir)
+    named = os.environ.get(ROOT_VARIABLE)
+    return Path(named).expanduser() if named else None
 
 
 def find_weights(name: str, weights_dir: Path | None = None) -> Path | None:
-    """Look for a network's weights in a folder and the local caches; never download."""
+    """Look for a network's weights in a folder and the local caches; never download.
+
+    A ``.safetensors`` file of the same stem stands for the published ``.pth``.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown, or `weights_dir` is no folder.
+    """
     weights = _network(name).weights
-    places = [] if weights_dir is None else [Path(weights_dir) / weights]
-    places.append(Path(torch.hub.get_dir()) / "checkpoints" / weights)
-    if "/" in weights:
-        places += _hub_snapshots(weights)
-        if weights_dir is not None:
-            places.insert(1, Path(weights_dir) / weights.rpartition("/")[2])
+    root = _root(weights_dir)
+    if root is not None and not root.is_dir():
+        raise DataError(f"there is no folder {root} of weights; name another one")
+    if weights in MODELS:
+        places = _clip_places(weights, root)
+    else:
+        folders = [] if root is None else [root, root / "checkpoints"]
+        folders.append(Path(torch.hub.get_dir()) / "checkpoints")
+        stem = weights.removesuffix(".tar").removesuffix(".pth")
+        places = [f / n for f in folders for n in (weights, f"{stem}.safetensors")]
     return next((place for place in places if place.exists()), None)
 
 
-def load_extractor(name: str, path: Path) -> FeatureExtractor:
-    """Load a paper network from its weights file or folder.
+def _clip_places(identity: str, root: Path | None) -> list[Path]:
+    places = []
+    if root is not None:
+        places += [*folders_of(MODELS[identity], root), root / identity.rpartition("/")[2]]
+    cache = hub_cache()
+    snapshots = (cache / f"models--{identity.replace('/', '--')}" / "snapshots").glob("*")
+    return [*places, *folders_of(MODELS[identity], cache), *sorted(snapshots)]
+
+
+def load_network(
+    name: str, path: Path | None, *, device: torch.device | str = "cpu", verify: bool = True
+) -> LoadedNetwork:
+    """Load the network of a layer from its weights.
+
+    Parameters
+    ----------
+    name : str
+        Of one of its layers.
+    path : Path or None
+        Weights file or folder; None builds it with random weights, which is for timing only.
+    device : torch.device or str
+        Where it runs.
+    verify : bool
+        Check the SHA-256 that torchvision's file names carry.
 
     Raises
     ------
     CheckpointError
-        If the file is torn or holds another network.
+        If the file is torn, is not the published one, or holds another network.
     DataError
         If the name is unknown; lists the known ones.
     """
     network = _network(name)
+    if path is not None and verify and path.is_file():
+        _verify(path)
     try:
         module = network.build(path).eval().requires_grad_(False)
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise CheckpointError(f"{path} does not load as {network.title}: {reason}") from error
-    mean, std = (torch.tensor(x)[:, None, None] for x in network.statistics)
+    place = torch.device(device)
+    return LoadedNetwork(module.to(place), tuple(_by_weights()[network.weights]), place)
 
-    def features(images: Tensor) -> Tensor:
-        resized = resize_images(images.float(), network.size, antialias=False)
-        return torch.as_tensor(module((resized - mean) / std))
 
-    return FunctionExtractor(name, features, network.comparison)
+def _verify(path: Path) -> None:
+    try:
+        check_digest(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def load_extractor(
+    name: str, path: Path, *, device: torch.device | str = "cpu", verify: bool = True
+) -> FeatureExtractor:
+    """Load one layer of a paper network; parameters and errors as in `load_network`."""
+    network = load_network(name, path, device=device, verify=verify)
+    return LayerExtractor(name, NETWORKS[name].comparison, network)
+
+
+def extractors_of(network: LoadedNetwork) -> list[FeatureExtractor]:
+    """Return one extractor a layer of a loaded network."""
+    return [LayerExtractor(x.name, x.comparison, network) for x in network.layers]
+
+
+def _by_weights() -> dict[str, list[Network]]:
+    groups: dict[str, list[Network]] = {}
+    for network in NETWORKS.values():
+        groups.setdefault(network.weights, []).append(network)
+    return groups
 
 
 def _network(name: str) -> Network:
@@ -174,117 +323,19 @@ def _network(name: str) -> Network:
     return NETWORKS[name]
 
 
-def _hub_snapshots(repository: str) -> list[Path]:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots"
-    return sorted(folder.glob("*"))
-
-
-def _state(path: Path) -> dict[str, Any]:
-    """Read a state dict; refuses pickles that hold more than tensors."""
-    import pickle
-
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} is not a plain weights file") from error
-    if not isinstance(loaded, dict):
-        raise CheckpointError(f"{path} holds no state dict")
-    return loaded
-
-
-def _alexnet(last: int) -> Callable[[Path], nn.Module]:
-    def build(path: Path) -> nn.Module:
-        from torchvision.models import alexnet
-
-        model = alexnet(weights=None)
-        model.load_state_dict(_state(path))
-        return nn.Sequential(*list(model.features)[: last + 1])
-
-    return build
-
-
-def _inception(path: Path) -> nn.Module:
-    from torchvision.models import inception_v3
-
-    # transform_input: what torchvision sets when it loads these weights itself
-    model = inception_v3(weights=None, transform_input=True, init_weights=False)
-    model.load_state_dict(_state(path))
-    model.dropout, model.fc = nn.Identity(), nn.Identity()
-    return model  # type: ignore[no-any-return]
-
-
-def _efficientnet(path: Path) -> nn.Module:
-    from torchvision.models import efficientnet_b1
-
-    model = efficientnet_b1(weights=None)
-    model.load_state_dict(_state(path))
-    model.classifier = nn.Identity()
-    return model  # type: ignore[no-any-return]
-
-
-def _swav(path: Path) -> nn.Module:
-    from torchvision.models import resnet50
-
-    model = resnet50(weights=None)
-    model.fc = nn.Identity()
-    state = {key.removeprefix("module."): value for key, value in _state(path).items()}
-    heads = ("projection_head.", "prototypes.", "fc.")
-    model.load_state_dict({k: v for k, v in state.items() if not k.startswith(heads)})
-    return model  # type: ignore[no-any-return]
-
-
-class _ClipImageEmbedding(nn.Module):
-    def __init__(self, path: Path) -> None:
-        from transformers import CLIPVisionModelWithProjection
-
-        super().__init__()
-        self.model = CLIPVisionModelWithProjection.from_pretrained(str(path), local_files_only=True)
-
-    def forward(self, pixels: Tensor) -> Any:
-        return self.model(pixel_values=pixels).image_embeds
-
-
-def _torch_hub(url: str) -> str:
-    return f"download {url} into the weights folder or the torch hub cache"
-
-
-_TORCHVISION = "https://download.pytorch.org/models/"
-_ALEX = "alexnet-owt-7be5be79.pth"
-_INCEPTION = "inception_v3_google-0cc3c7bd.pth"
-_EFFICIENT = "efficientnet_b1-c27df63c.pth"
-_SWAV = "swav_800ep_pretrain.pth.tar"
-_CLIP_REPO = "openai/clip-vit-large-patch14"
-
-NETWORKS: dict[str, Network] = {
-    network.name: network
-    for network in (
-        Network(
-            "alexnet2", "AlexNet, second layer (features.4)", _ALEX,
-            _torch_hub(_TORCHVISION + _ALEX), "two_way", 256, _IMAGENET, _alexnet(4),
-        ),
-        Network(
-            "alexnet5", "AlexNet, fifth layer (features.11)", _ALEX,
-            _torch_hub(_TORCHVISION + _ALEX), "two_way", 256, _IMAGENET, _alexnet(11),
-        ),
-        Network(
-            "inception_v3", "Inception v3, average pool", _INCEPTION,
-            _torch_hub(_TORCHVISION + _INCEPTION), "two_way", 342, _IMAGENET, _inception,
-        ),
-        Network(
-            "clip_vit_l14", "CLIP ViT-L/14, image embedding", _CLIP_REPO,
-            f"hf download {_CLIP_REPO}", "two_way", 224, _CLIP, _ClipImageEmbedding,
-        ),
-        Network(
-            "efficientnet_b1", "EfficientNet-B1, average pool", _EFFICIENT,
-            _torch_hub(_TORCHVISION + _EFFICIENT), "distance", 255, _IMAGENET, _efficientnet,
-        ),
-        Network(
-            "swav", "SwAV ResNet-50, average pool", _SWAV,
-            _torch_hub("https://dl.fbaipublicfiles.com/deepcluster/" + _SWAV),
-            "distance", 224, _IMAGENET, _swav,
-        ),
-    )
-}  # fmt: skip
-"""The paper's networks by name, in the order in which the paper reports them."""
+def _in_batches(
+    features: Callable[[Tensor], Sequence[Tensor]], images: Tensor, batch: int
+) -> list[Tensor]:
+    """Apply a function batch by batch, into one float32 array (N, D) a result, without a copy."""
+    if len(images) == 0:
+        raise DataError("there are no images to take features of")
+    whole: list[Tensor] = []
+    with torch.no_grad():
+        for start in range(0, len(images), batch):
+            some = features(images[start : start + batch])
+            rows = [one.flatten(1).float().cpu() for one in some]
+            if not whole:
+                whole = [torch.empty(len(images), row.shape[1]) for row in rows]
+            for into, row in zip(whole, rows, strict=True):
+                into[start : start + len(row)] = row
+    return whole

@@ -4,6 +4,9 @@ Two-way identification is what brain decoding papers report per feature network.
 code and the paper's text disagree on what the distractors are, so both are here under their
 names. Two-way scores saturate; `nway_curve` shows what is left when the test gets harder.
 
+Features can be long (AlexNet's second layer has 184,512 a picture), so they stay in the dtype they
+came in: `similarity_table` reads them a block of columns at a time, in float64.
+
 Axes: N stimuli, D features (trailing axes are flattened). Results are float64 arrays.
 """
 
@@ -72,9 +75,17 @@ def two_way_table(
         Entry (i, j): the share of the others that j beats for query i. The diagonal is
         `two_way_identification`; the rest is what a shuffled pairing would have scored.
     """
-    scores = _scores(predicted, actual, distractors, similarity)
-    ranks = rank_table(torch.from_numpy(scores), tie_tolerance=_TIE_TOLERANCE)
-    return 1.0 - ranks.numpy() / (len(scores) - 1)
+    scores = similarity_table(predicted, actual, similarity=similarity)
+    return two_way_from_scores(scores, distractors=distractors)
+
+
+def two_way_from_scores(
+    scores: NDArray[np.float64], *, distractors: Distractors = "ground_truths"
+) -> NDArray[np.float64]:
+    """`two_way_table` from a table of similarities (N, N); rows are predictions."""
+    oriented = torch.from_numpy(_oriented(scores, distractors))
+    ranks = rank_table(oriented, tie_tolerance=_TIE_TOLERANCE)
+    return np.asarray(1.0 - ranks.numpy() / (len(scores) - 1))
 
 
 def correlation_distance(predicted: Features, actual: Features) -> NDArray[np.float64]:
@@ -95,8 +106,7 @@ def correlation_distance(predicted: Features, actual: Features) -> NDArray[np.fl
 
 def distance_table(predicted: Features, actual: Features) -> NDArray[np.float64]:
     """Correlation distance of every prediction (rows) to every picture (columns), (N, N)."""
-    a, b = _matrices(predicted, actual)
-    return np.asarray(1.0 - _standard(a, "pearson") @ _standard(b, "pearson").T)
+    return np.asarray(1.0 - similarity_table(predicted, actual))
 
 
 def nway_curve(
@@ -124,46 +134,92 @@ def nway_curve(
         Mean over stimuli, in [0, 1]; chance 1 / n. At n = 2 it is the mean of
         `two_way_identification`.
     """
-    scores = torch.from_numpy(_scores(predicted, actual, distractors, similarity))
+    table = similarity_table(predicted, actual, similarity=similarity)
+    scores = torch.from_numpy(_oriented(table, distractors))
     ranks = ranks_from_scores(scores, tie_tolerance=_TIE_TOLERANCE)
     return np.asarray(
         [float(expected_nway_success(ranks, len(scores), size).mean()) for size in sizes]
     )
 
 
-def _scores(
-    predicted: Features, actual: Features, distractors: Distractors, similarity: Similarity
+def similarity_table(
+    predicted: Features,
+    actual: Features,
+    *,
+    similarity: Similarity = "pearson",
+    block: int = 4096,
 ) -> NDArray[np.float64]:
-    """(N, N) similarity; rows are predictions, or pictures if reconstructions distract."""
-    if distractors not in ("ground_truths", "reconstructions"):
-        raise DataError(f"distractors must be ground_truths or reconstructions, not {distractors}")
+    """Similarity of every prediction (rows) with every picture (columns).
+
+    Two passes over blocks of columns, both accumulated in float64: one for the means and for what
+    cannot be scored, one for the products of the centred features. Beside the features, memory is
+    that of two blocks and of the result.
+
+    Parameters
+    ----------
+    predicted, actual : array (N, D)
+        Features of the reconstructions and of the pictures seen.
+    similarity : {"pearson", "cosine"}
+        Pearson r over features, or cosine.
+    block : int
+        Columns at once.
+
+    Returns
+    -------
+    array (N, N)
+        In [-1, 1]; 0 where one of the two is constant (pearson) or zero (cosine).
+
+    Raises
+    ------
+    DataError
+        If features do not pair up or are not finite.
+    """
     if similarity not in ("pearson", "cosine"):
         raise DataError(f"similarity must be pearson or cosine, not {similarity}")
-    a, b = _matrices(predicted, actual)
-    if len(a) < 2:
-        raise DataError("identification needs at least 2 stimuli")
-    scores = _standard(a, similarity) @ _standard(b, similarity).T
-    return np.ascontiguousarray(scores if distractors == "ground_truths" else scores.T)
+    a, b = (torch.as_tensor(x).detach().flatten(1) for x in (predicted, actual))
+    if a.shape != b.shape or a.numel() == 0:
+        raise DataError(
+            f"predicted features {tuple(a.shape)} and actual ones {tuple(b.shape)} do not pair up"
+        )
+    shift = [
+        _means(rows, name, similarity, block) for name, rows in (("predicted", a), ("actual", b))
+    ]
+    products = torch.zeros(len(a), len(a), dtype=torch.float64)
+    squares = torch.zeros(2, len(a), dtype=torch.float64)
+    for start in range(0, a.shape[1], block):
+        x, y = (
+            ((rows[:, start : start + block].cpu().double() - mean) * varies)
+            for rows, (mean, varies) in zip((a, b), shift, strict=True)
+        )
+        products += x @ y.T
+        squares += torch.stack([x.square().sum(dim=1), y.square().sum(dim=1)])
+    norms = squares.sqrt()
+    norms[norms == 0] = 1.0
+    return np.asarray((products / norms[0][:, None] / norms[1][None]).numpy())
 
 
-def _standard(rows: NDArray[np.float64], similarity: Similarity) -> NDArray[np.float64]:
-    """Scale rows to unit length, centred for pearson; rows without variation become 0."""
-    if similarity == "pearson":
-        constant = np.ptp(rows, axis=1, keepdims=True) == 0
-        rows = np.where(constant, 0.0, rows - rows.mean(axis=1, keepdims=True))
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norm == 0, 1.0, norm)
-
-
-def _matrices(
-    predicted: Features, actual: Features
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    a, b = (
-        torch.as_tensor(x).detach().double().flatten(1).cpu().numpy() for x in (predicted, actual)
-    )
-    if a.shape != b.shape:
-        raise DataError(f"predicted features {a.shape} and actual ones {b.shape} do not pair up")
-    for name, rows in (("predicted", a), ("actual", b)):
-        if not np.isfinite(rows).all():
+def _means(rows: Tensor, name: str, similarity: Similarity, block: int) -> tuple[Tensor, Tensor]:
+    """Return what is taken off every row (N, 1), and 0 for the constant rows of pearson, else 1."""
+    total = torch.zeros(len(rows), dtype=torch.float64)
+    low, high = torch.full((2, len(rows)), torch.inf, dtype=torch.float64)
+    high = -high
+    for start in range(0, rows.shape[1], block):
+        some = rows[:, start : start + block].cpu().double()
+        if not bool(torch.isfinite(some).all()):
             raise DataError(f"{name} features contain NaN or infinity")
-    return a, b
+        total += some.sum(dim=1)
+        low, high = torch.minimum(low, some.amin(dim=1)), torch.maximum(high, some.amax(dim=1))
+    if similarity == "cosine":
+        return torch.zeros(len(rows), 1).double(), torch.ones(len(rows), 1).double()
+    return (total / rows.shape[1])[:, None], (high > low).double()[:, None]
+
+
+def _oriented(scores: NDArray[np.float64], distractors: Distractors) -> NDArray[np.float64]:
+    """Rows are predictions, or pictures if reconstructions distract."""
+    if distractors not in ("ground_truths", "reconstructions"):
+        raise DataError(f"distractors must be ground_truths or reconstructions, not {distractors}")
+    if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
+        raise DataError(f"identification needs a square table, got {scores.shape}")
+    if len(scores) < 2:
+        raise DataError("identification needs at least 2 stimuli")
+    return np.ascontiguousarray(scores if distractors == "ground_truths" else scores.T)

@@ -17,10 +17,13 @@ from torch import Tensor
 
 from mindeye.evaluation import identification, pixels
 from mindeye.evaluation.controls.floors import shuffled_floor, shuffled_floor_of
-from mindeye.evaluation.features import FeatureExtractor
+from mindeye.evaluation.features import FeatureExtractor, extract_all
 from mindeye.evaluation.retrieval_rows import Ceilings, with_ceilings
 from mindeye.evaluation.scoring import Scoring, interval
 from mindeye.evaluation.table import Row, Scored
+
+AMONG = "distractors: the other reconstructions"
+"""Note of the rows that follow the paper's text instead of the authors' code."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,14 @@ class Seen:
     _features: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def features(self, extractor: FeatureExtractor) -> Tensor:
-        """Features (N, D) of the pictures seen, extracted once for all systems."""
-        if extractor.name not in self._features:
-            self._features[extractor.name] = extractor.extract(self.images)
+        """Features (N, D) of the pictures seen, extracted once for all systems.
+
+        They stay in memory as float32: 1 MB a picture for all of the paper's networks, nearly all
+        of it AlexNet's two layers.
+        """
+        if not self._features:
+            for one, found in extract_all(self.extractors, self.images):
+                self._features[one.name] = found
         return self._features[extractor.name]
 
 
@@ -59,7 +67,11 @@ def picture_rows(
     ceilings: Ceilings | None = None,
     k: int | None = None,
 ) -> list[Scored]:
-    """PixCorr, SSIM and one row per feature network.
+    """PixCorr, SSIM and the rows of every feature network.
+
+    A network of ``two_way`` has two rows: ``two_way_NAME`` (distractors are the other pictures,
+    as the authors' code does) and ``two_way_among_reconstructions_NAME`` (the other
+    reconstructions, as the paper's text says). Of ``distance`` it has ``distance_NAME``.
 
     Parameters
     ----------
@@ -98,33 +110,61 @@ def picture_rows(
         return Scored(row, values)
 
     rows = [slow_row("PixCorr", pixels.pixcorr), slow_row("SSIM", pixels.ssim)]
+    tables = {
+        one.name: identification.similarity_table(predicted, seen.features(one))
+        for one, predicted in extract_all(seen.extractors, images)
+    }
     for extractor in seen.extractors:
-        predicted, actual = extractor.extract(images), seen.features(extractor)
-        scored = _feature_row(system, extractor, predicted, actual, rng, how)
-        rows.append(scored._replace(row=dataclasses.replace(scored.row, k=k)))
+        for scored in _feature_rows(system, extractor, tables[extractor.name], rng, how):
+            rows.append(scored._replace(row=dataclasses.replace(scored.row, k=k)))
     return with_ceilings(rows, ceilings)
 
 
-def _feature_row(
+def _feature_rows(
     system: str,
     extractor: FeatureExtractor,
-    predicted: Tensor,
-    actual: Tensor,
+    scores: NDArray[np.float64],
     rng: np.random.Generator,
     how: Scoring,
+) -> list[Scored]:
+    """Rows of one network, from the correlations (N, N) of its features."""
+    if extractor.comparison == "distance":
+        return [
+            _table_row(
+                f"distance_{extractor.name}", system, 1.0 - scores, rng, how,
+                chance=1.0, note="lower is better",
+            )
+        ]  # fmt: skip
+    readings: tuple[tuple[str, identification.Distractors, str], ...] = (
+        ("two_way", "ground_truths", ""),
+        ("two_way_among_reconstructions", "reconstructions", AMONG),
+    )
+    return [
+        _table_row(
+            f"{name}_{extractor.name}", system,
+            identification.two_way_from_scores(scores, distractors=distractors), rng, how,
+            chance=0.5, note=note,
+        )
+        for name, distractors, note in readings
+    ]  # fmt: skip
+
+
+def _table_row(
+    metric: str,
+    system: str,
+    table: NDArray[np.float64],
+    rng: np.random.Generator,
+    how: Scoring,
+    *,
+    chance: float,
+    note: str,
 ) -> Scored:
-    if extractor.comparison == "two_way":
-        table = identification.two_way_table(predicted, actual)
-        chance = 0.5
-    else:
-        table = identification.distance_table(predicted, actual)
-        chance = 1.0
+    """Row of a metric whose score under every pairing is known."""
     values = np.diagonal(table).copy()
     bounds = interval(values, rng, how)
     floor = shuffled_floor(table, rng, shuffles=how.shuffles, level=how.level)
     row = Row(
-        f"{extractor.comparison}_{extractor.name}", system, bounds.value, bounds.low,
-        bounds.high, len(table), chance, floor.value, None, floor.low, floor.high,
-        note="lower is better" if extractor.comparison == "distance" else "",
+        metric, system, bounds.value, bounds.low, bounds.high, len(table), chance,
+        floor.value, None, floor.low, floor.high, note,
     )  # fmt: skip
     return Scored(row, values)
