@@ -125,7 +125,8 @@ def test_picture_rows_name_the_encoder_in_use_and_beat_their_floor() -> None:
             k=4,
         )
     )
-    assert list(rows) == ["PixCorr", "SSIM", "two_way_zoo_clip", "distance_tiny"]
+    among = "two_way_among_reconstructions_zoo_clip"
+    assert list(rows) == ["PixCorr", "SSIM", "two_way_zoo_clip", among, "distance_tiny"]
     for name in ("PixCorr", "SSIM", "two_way_zoo_clip"):
         assert rows[name].floor is not None
         assert rows[name].value > rows[name].floor + 0.2
