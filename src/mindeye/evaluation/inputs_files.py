@@ -7,6 +7,7 @@ before torch 1.6 are read whole.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +78,28 @@ def _of_numpy(array: NDArray[Any], said: str = "") -> Stored:
 
 
 def _npz(path: Path) -> Stored:
+    """Read the one array that could be pictures, after a look at the headers of all."""
     try:
         with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        check_memory(path, (unpacked // 4, 1, 1))
+            members = [name for name in archive.namelist() if name.endswith(".npy")]
+            shapes = {name.removesuffix(".npy"): _shape(archive, name) for name in members}
+        name = _choose(path, shapes)
+        check_memory(path, shapes[name])
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (*NPY_ERRORS, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+            found = arrays[name]
+    except (*NPY_ERRORS, zipfile.BadZipFile, KeyError, NotImplementedError, zlib.error) as error:
         raise _damaged(path, error) from error
-    name = _choose(path, {name: array.shape for name, array in found.items()})
-    return _of_numpy(found[name], f"array {name!r} of {len(found)}" if len(found) > 1 else "")
+    return _of_numpy(found, f"array {name!r} of {len(shapes)}" if len(shapes) > 1 else "")
+
+
+def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        # Headers of version 3 differ from 2 in the names of fields alone.
+        one = version == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if one else np.lib.format.read_array_header_2_0
+        shape: tuple[int, ...] = header(file)[0]
+    return shape
 
 
 def _safetensors(path: Path) -> Stored:

@@ -109,12 +109,12 @@ def _header(path: Path) -> Header:
     try:
         with _opened(path) as picture:
             frames = int(getattr(picture, "n_frames", 1))
-            turned = picture.getexif().get(_ORIENTATION, 1) in range(2, 9)
+            orientation = _orientation(picture)
             width, height = picture.size
-            if turned and picture.getexif()[_ORIENTATION] >= 5:
+            if orientation >= 5:
                 width, height = height, width
             alpha = "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info
-            header = Header((height, width), picture.mode, alpha, turned)
+            header = Header((height, width), picture.mode, alpha, orientation > 1)
     except _BAD_FILE as error:
         raise _not_an_image(path, error) from error
     if frames > 1:
@@ -122,6 +122,18 @@ def _header(path: Path) -> Header:
     if header.mode == "F":
         raise DataError(f"{path} holds floats without a range; save it as 8 bits or as .npy")
     return header
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation, 1 for upright: 5 to 8 lie on their side.
+
+    For a PNG without EXIF ahead of its pixels Pillow would decode the whole picture to look behind
+    them; such a tag is passed over here and on reading alike.
+    """
+    if "exif" not in picture.info and picture.format != "TIFF":
+        return 1
+    orientation = picture.getexif().get(_ORIENTATION, 1)
+    return int(orientation) if orientation in range(2, 9) else 1
 
 
 def _opened(path: Path) -> Image.Image:
