@@ -168,12 +168,26 @@ def add_fetch(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
         add_fields(nsd, FetchConfig)
     what.add_subcommand("nsd", nsd, help="the Natural Scenes Dataset")
     add_fetch_models(what, new, asked=asked)
+    metrics = new(
+        "Download the networks that metrics look through (AlexNet, Inception, EfficientNet, SwAV, "
+        "CLIP: 2.2 GB): sizes and licences first, then the files, checked by hash and resumed."
+    )
+    if "fetch" in asked:
+        from mindeye.fetching.metrics import FetchMetricsConfig
+
+        add_fields(metrics, FetchMetricsConfig)
+    what.add_subcommand("metrics", metrics, help="networks of the feature metrics")
 
 
 def fetch(flags: Namespace, tell: Callable[[str], None]) -> None:
     """Carry ``fetch`` out; `tell` gets its lines as they come, for the list precedes the files."""
     if flags.what == "models":
         fetch_models_command(flags, tell)
+        return
+    if flags.what == "metrics":
+        from mindeye.fetching.metrics import FetchMetricsConfig, fetch_metrics
+
+        fetch_metrics(from_flags(FetchMetricsConfig, flags["metrics"]), tell=tell)
         return
     from mindeye.fetching.config import FetchConfig
     from mindeye.fetching.fetch import fetch_nsd

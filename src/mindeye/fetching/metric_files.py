@@ -59,8 +59,8 @@ class MetricFile:
 
 _TORCHVISION = "https://download.pytorch.org/models"
 _TERMS = (
-    "BSD-3-Clause like torchvision, from memory; torchvision grants nothing for the weights "
-    "themselves, trained on ImageNet (research use)"
+    "of torchvision's code BSD-3-Clause; its weights may have terms of their own that come from "
+    "the training data, ImageNet (torchvision's README, from memory)"
 )
 
 ALEXNET = "alexnet-owt-7be5be79.pth"
