@@ -92,11 +92,15 @@ def test_hidden_and_other_files_are_passed_over_and_counted(tmp_path: Path) -> N
     assert "2 files or folders that are no pictures" in said(tmp_path)
 
 
+def read_all(folder: Path) -> None:
+    pictures = open_pictures(folder)
+    pictures.images(range(len(pictures)), size=(16, 16))
+
+
 def refused(folder: Path) -> str:
     """Return the message of opening and reading, one line."""
     with pytest.raises(DataError) as caught:
-        pictures = open_pictures(folder)
-        pictures.images(range(len(pictures)), size=(16, 16))
+        read_all(folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

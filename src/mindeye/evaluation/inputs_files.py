@@ -6,6 +6,7 @@ before torch 1.6 are read whole.
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -142,7 +143,10 @@ def _load(path: Path) -> Any:
     try:
         # A legacy file cannot be mapped and is read whole.
         mapped = zipfile.is_zipfile(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            # Its remarks on protocols and sparse tensors help nobody who scores pictures.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as refused:
         error = refused
         if "weights_only" in str(refused).lower() or "unsupported" in str(refused).lower():

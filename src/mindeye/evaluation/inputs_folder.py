@@ -137,9 +137,9 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _opened(path: Path) -> Image.Image:
-    # Pillow's own warning about size comes as an error of ours (`check_pixels`).
+    # Pillow's warnings, about size and torn files, come as errors of ours.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore")
         return Image.open(path)
 
 

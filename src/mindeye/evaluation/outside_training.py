@@ -128,7 +128,9 @@ def nearest_by_truth(
     extractor
         By whose features, cosine; ties go to the earlier picture.
     """
-    truth = torch.nn.functional.normalize(seen.features(extractor).flatten(1).float(), dim=1)
+    known = extractor in seen.extractors
+    features = seen.features(extractor) if known else extractor.extract(seen.images)
+    truth = torch.nn.functional.normalize(features.flatten(1).float(), dim=1)
     best = torch.full((len(truth),), -torch.inf)
     rows = torch.zeros(len(truth), dtype=torch.int64)
     for start in track(range(0, n_training, _AT_ONCE), "training"):
