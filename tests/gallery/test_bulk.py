@@ -141,7 +141,7 @@ def test_an_unreadable_picture_costs_itself_and_is_told(tmp_path: Path) -> None:
     ]
     write_shard(tmp_path / "shards" / "00000.tar", samples)
     told = embed_shards(tmp_path / "shards", tmp_path / "out", ZOO)
-    assert told.rows == 2
+    assert (told.rows, told.lost) == (2, 3)
     assert [line.split(" of ")[0] for line in told.left_out] == [
         "sample 000000001", "sample 000000002", "sample 000000003"
     ]  # fmt: skip
@@ -149,6 +149,7 @@ def test_an_unreadable_picture_costs_itself_and_is_told(tmp_path: Path) -> None:
     assert list(table.key) == ["000000000", "000000004"]
     assert list(table.caption) == ["caption 0", "caption 4"]
     assert len(vectors) == 2
+    assert len(told.left_out) == told.lost
     # told again by the call that finds them done
     assert embed_shards(tmp_path / "shards", tmp_path / "out", ZOO).left_out == told.left_out
 

@@ -99,12 +99,16 @@ def test_a_server_that_comes_back_in_time_is_waited_for(
             yield row
 
     monkeypatch.setattr(Collection, "_sent", dies_once)
+    monkeypatch.setenv("MILVUS_TOKEN", "root:tell-nobody")
     options = {"uri": f"http://127.0.0.1:{port}", "index": "flat", "batch": 100,
                "timeout": 5.0, "attempts": 9, "wait": 0.2}  # fmt: skip
     try:
         milvus.build(gallery, options)
         with milvus.open(gallery.with_options(**options)) as backend:
             assert backend.collection.count() == 600
+        files = [path for path in gallery.path.rglob("*") if path.is_file()]
+        assert gallery.index / "milvus.json" in files
+        assert not [path for path in files if b"tell-nobody" in path.read_bytes()]
     finally:
         for process in processes:
             process.kill()

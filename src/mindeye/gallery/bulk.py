@@ -25,13 +25,16 @@ class Embedded:
         Embeddings on disk, of all shards.
     done, before
         Shards that were embedded by this call and by earlier ones.
+    lost
+        Samples without a readable picture.
     left_out
-        Samples without a readable picture, and why.
+        Why, of the first of every shard.
     """
 
     rows: int
     done: int
     before: int
+    lost: int
     left_out: tuple[str, ...]
 
 
@@ -74,7 +77,8 @@ def embed_shards(source: Path, out: Path, config: BulkConfig) -> Embedded:
     _refuse_broken(now, len(jobs))
     every = [*before, *now]
     lines = tuple(line for outcome in every for line in outcome.left_out)
-    return Embedded(sum(outcome.rows for outcome in every), len(now), len(before), lines)
+    rows, lost = sum(outcome.rows for outcome in every), sum(outcome.lost for outcome in every)
+    return Embedded(rows, len(now), len(before), lost, lines)
 
 
 def _need_pyarrow() -> None:

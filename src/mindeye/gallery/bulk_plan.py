@@ -14,13 +14,13 @@ number for good, so that a second call, with more shards or fewer broken ones, g
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mindeye.errors import ConfigError, DataError, UsageError
+from mindeye.gallery.sources import natural
 from mindeye.runs import open_array, read_json, write_json
 
 DESCRIPTION = "bulk.json"
@@ -122,8 +122,10 @@ class Outcome:
         Its name.
     rows
         Embeddings of it on disk.
+    lost
+        Samples of it without a readable picture.
     left_out
-        Samples without a readable picture, and why.
+        Why, of the first of them.
     problem
         Why there are no embeddings of it; empty if there are.
     stop
@@ -133,6 +135,7 @@ class Outcome:
 
     shard: str
     rows: int = 0
+    lost: int = 0
     left_out: tuple[str, ...] = ()
     problem: str = ""
     stop: bool = False
@@ -153,12 +156,7 @@ def find_shards(source: Path) -> list[Path]:
     shards = [path for path in source.glob("*.tar") if not path.name.startswith(".")]
     if not shards:
         raise DataError(f"{source} holds no .tar files; shards of img2dataset or webdataset do")
-    return sorted(shards, key=lambda path: _in_order(path.name))
-
-
-def _in_order(name: str) -> list[tuple[int, str]]:
-    """Return a key by which 2.tar comes before 10.tar."""
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
+    return sorted(shards, key=natural)
 
 
 def plan_jobs(shards: Sequence[Path], out: Path, encoder: EncoderFacts) -> list[Job]:
@@ -231,10 +229,11 @@ def finished(job: Job) -> Outcome | None:
         facts = parquet.read_metadata(job.table)
         said = json.loads((facts.metadata or {})[MARK])
         left_out = tuple(str(line) for line in said.pop("left_out"))
+        lost = int(said.pop("lost"))
         vectors = open_array(job.vectors, "")
         whole = vectors.shape == (facts.num_rows, job.encoder.width) and vectors.dtype == "float16"
         if not whole or said != job.mark():
             return None
     except (ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
         return None
-    return Outcome(job.shard.name, facts.num_rows, left_out)
+    return Outcome(job.shard.name, facts.num_rows, lost, left_out)

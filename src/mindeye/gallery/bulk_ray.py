@@ -178,5 +178,11 @@ def outcome_row(outcome: Outcome) -> dict[str, Any]:
 def outcome_of(row: dict[str, Any]) -> Outcome:
     """Return the outcome that a row is of."""
     lines = tuple(str(row["left_out"]).splitlines())
-    problem, stop = str(row["problem"]), bool(row["stop"])
-    return Outcome(str(row["shard"]), int(row["rows"]), lines, problem, stop)
+    return Outcome(
+        str(row["shard"]),
+        int(row["rows"]),
+        int(row["lost"]),
+        lines,
+        str(row["problem"]),
+        bool(row["stop"]),
+    )

@@ -25,7 +25,7 @@ from mindeye.targets.encoders.preprocessing import Preprocessing
 from mindeye.targets.images import resize, to_images
 
 NAMED = 20
-"""Samples left out that are named of a shard; of the others only the number is told."""
+"""Samples left out that are named of a shard; the others only count."""
 
 
 def encoder_of(config: BulkConfig, device: str) -> Encoder:
@@ -105,11 +105,10 @@ def embed_shard(job: Job, encoder: Encoder, batch_size: int) -> Outcome:
             kept += [(sample.key, sample.caption, sample.url) for sample in good]
     if not kept:
         raise DataError(f"{job.shard} has no readable picture; the first: {lost[0]}")
-    told = lost[:NAMED] + [f"and {len(lost) - NAMED} more"] * (len(lost) > NAMED)
     write_array(job.vectors, np.concatenate(vectors))
     # The table comes last: with it the pair counts.
-    _write_table(job, kept, told)
-    return Outcome(job.shard.name, len(kept), tuple(told))
+    _write_table(job, kept, lost)
+    return Outcome(job.shard.name, len(kept), len(lost), tuple(lost[:NAMED]))
 
 
 def _batches(
@@ -150,7 +149,7 @@ def square(images: Tensor, encoder: Encoder) -> Tensor:
     return dataclasses.replace(own, size=encoder.size).fit(images)
 
 
-def _write_table(job: Job, kept: list[tuple[str, str, str]], left_out: list[str]) -> None:
+def _write_table(job: Job, kept: list[tuple[str, str, str]], lost: list[str]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
@@ -164,7 +163,7 @@ def _write_table(job: Job, kept: list[tuple[str, str, str]], left_out: list[str]
         "shard": [name] * len(keys),
     }
     schema = pa.schema([(column, pa.string()) for column in columns])
-    mark = json.dumps({**job.mark(), "left_out": left_out})
+    mark = json.dumps({**job.mark(), "lost": len(lost), "left_out": lost[:NAMED]})
     table = pa.table(columns, schema=schema.with_metadata({MARK: mark.encode()}))
     with atomic_path(job.table) as temporary:
         parquet.write_table(table, temporary)

@@ -65,7 +65,7 @@ class MilvusOptions:
         than are asked for. -1 takes 256 for indices that store vectors as codes, else 64.
     """
 
-    index: str = "auto"
+    index: str = "hnsw"
     uri: str = ""
     collection: str = ""
     token_env: str = "MILVUS_TOKEN"
@@ -77,7 +77,7 @@ class MilvusOptions:
     ef_construction: int = 200
     nlist: int = 0
     nprobe: int = 0
-    ef: int = 64
+    ef: int = 128
     rerank: int = -1
 
     def __post_init__(self) -> None:

@@ -18,6 +18,9 @@ T = TypeVar("T")
 LONGEST_WAIT = 30.0
 """Seconds between two attempts at most."""
 
+REFUSED = ("auth check fail", "unauthenticated", "permission_denied", "permission deny")
+"""What a Milvus or gRPC says to a wrong token; from their code, not tried on a server."""
+
 LOGGERS = ("pymilvus", "milvus_lite", "faiss")
 
 
@@ -120,7 +123,11 @@ class Server:
         client, self._client = self._client, None
         if client is None:
             return
-        with _quiet(), contextlib.suppress(Exception):
+        import grpc
+        from pymilvus.exceptions import MilvusException
+
+        # It may be gone, and is let go of in any case.
+        with _quiet(), contextlib.suppress(MilvusException, grpc.RpcError, ValueError):
             client.close()
         if self.is_file:
             from milvus_lite.server_manager import server_manager_instance
@@ -153,7 +160,7 @@ class Server:
                 "it lets in one at a time, or its files are damaged; end that process, or use a "
                 "Milvus server"
             ) from error
-        if any(word in problem.lower() for word in ("auth", "permission", "credential")):
+        if any(words in problem.lower() for words in REFUSED):
             raise ConfigError(
                 f"the Milvus at {self.place} refuses the token ({problem}); put user:password "
                 f"into the environment variable {self.options.token_env}"
