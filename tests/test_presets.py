@@ -228,3 +228,16 @@ def test_pictures_are_drawn_and_scored_as_in_the_paper() -> None:
     drawn, scored = config.reconstruct, config.evaluate
     assert (drawn.candidates, drawn.strength, drawn.guidance, drawn.steps) == (16, 0.85, 3.5, 20)
     assert (scored.nway, scored.draws, scored.picture_size) == (300, 30, 425)
+
+
+def test_candidates_are_stated_where_more_than_one_is_drawn() -> None:
+    drawn = {name: _config(name).reconstruct.candidates for name in PRESETS}
+    several = {"mindeye1": 16, "kandinsky": 16, "ip_adapter_sdxl": 16, "demo": 4}
+    assert drawn == {name: several.get(name, 1) for name in PRESETS}
+
+
+def test_distractors_of_one_cluster_would_be_all_of_them() -> None:
+    for clusters in ("1", "-3"):
+        with pytest.raises(ConfigError, match=r"evaluate\.clusters"):
+            run_config({}, [f"evaluate.clusters={clusters}"])
+    assert run_config({}, ["evaluate.clusters=2"]).evaluate.clusters == 2
