@@ -9,7 +9,13 @@ import torch
 from mindeye.errors import DataError
 from mindeye.evaluation import identification
 from mindeye.evaluation.controls import collapse, floors
-from mindeye.evaluation.uncertainty import bootstrap_interval, paired_difference
+from mindeye.evaluation.uncertainty import (
+    bootstrap_interval,
+    expanded_level,
+    group_difference,
+    group_interval,
+    paired_difference,
+)
 
 
 def test_the_interval_matches_scipys_percentile_bootstrap() -> None:
@@ -128,3 +134,94 @@ def test_a_difference_changes_its_sign_with_the_order_of_the_systems() -> None:
 def test_systems_of_different_stimuli_are_not_paired() -> None:
     with pytest.raises(DataError, match="paired scores must match"):
         paired_difference(np.ones(3), np.ones(4), np.random.default_rng(0))
+
+
+def coverage(subjects: int, repeats: int = 200) -> tuple[float, float]:
+    """How often 95 % intervals hold the true mean: over subjects, and with stimuli pooled."""
+    rng = np.random.default_rng([7, subjects])
+    held = np.zeros(2)
+    for _ in range(repeats):
+        own = rng.normal(size=subjects)
+        sizes = rng.integers(15, 45, subjects)
+        values = [mean + rng.normal(size=n) for mean, n in zip(own, sizes, strict=True)]
+        found = (
+            group_interval(values, rng, resamples=600),
+            bootstrap_interval(np.concatenate(values), rng, resamples=200),
+        )
+        held += [interval.low <= 0 <= interval.high for interval in found]
+    return float(held[0] / repeats), float(held[1] / repeats)
+
+
+@pytest.mark.parametrize("subjects", [5, 8, 16])
+def test_the_group_interval_covers_the_truth_where_subjects_differ(subjects: int) -> None:
+    over_subjects, pooled = coverage(subjects)
+    assert 0.90 <= over_subjects <= 0.99
+    assert pooled < 0.5
+
+
+def test_the_group_interval_does_not_cover_less_where_subjects_hardly_differ() -> None:
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(150):
+        values = [0.05 * rng.normal() + rng.normal(size=30) for _ in range(6)]
+        found = group_interval(values, rng, resamples=500)
+        held += found.low <= 0 <= found.high
+    assert held / 150 >= 0.93
+
+
+def test_a_group_of_one_is_the_plain_bootstrap() -> None:
+    values, other = np.random.default_rng(0).random((2, 40))
+    for statistic in (np.mean, np.median):
+        assert group_interval(
+            [values], np.random.default_rng(1), statistic=statistic
+        ) == bootstrap_interval(values, np.random.default_rng(1), statistic=statistic)
+        assert group_difference(
+            [(values, other)], np.random.default_rng(1), statistic=statistic
+        ) == paired_difference(values, other, np.random.default_rng(1), statistic=statistic)
+
+
+def test_subjects_count_alike_whatever_their_number_of_stimuli() -> None:
+    values = [np.zeros(1000), np.ones(3)]
+    assert group_interval(values, np.random.default_rng(0)).value == 0.5
+
+
+def test_subjects_without_spread_give_their_own_resampling_by_hand() -> None:
+    """Constant subjects 0 and 1: a resample is 0, 1/2 or 1, so a 95 % interval is all of it."""
+    found = group_interval([np.zeros(9), np.ones(4)], np.random.default_rng(0), resamples=999)
+    assert (found.low, found.value, found.high) == (0.0, 0.5, 1.0)
+
+
+def test_the_expanded_level_is_hesterbergs() -> None:
+    # M = 4: t.975 with 3 degrees of freedom is 3.18245 (any table); sqrt(4/3) 3.18245 = 3.67478.
+    from statistics import NormalDist
+
+    assert expanded_level(0.95, 4) == pytest.approx(NormalDist().cdf(-3.67478), rel=1e-4)
+    assert expanded_level(0.95, 100_000) == pytest.approx(0.025, rel=1e-3)
+
+
+def test_the_interval_of_a_difference_of_subjects_ignores_what_they_share() -> None:
+    rng = np.random.default_rng(0)
+    pairs = []
+    for easy in rng.normal(size=6) * 10:  # subjects differ a lot, but for both systems alike
+        second = easy + rng.normal(size=50)
+        pairs.append((second + 0.5 + 0.1 * rng.normal(size=50), second))
+    found = group_difference(pairs, np.random.default_rng(1))
+    assert 0.4 < found.low < found.value < found.high < 0.6
+    alone = group_interval([first for first, _ in pairs], np.random.default_rng(1))
+    assert alone.high - alone.low > 5
+
+
+def test_a_difference_of_medians_is_not_the_median_of_differences() -> None:
+    first, second = np.array([0.0, 1, 10]), np.array([3.0, 0, 1])
+    found = paired_difference(first, second, np.random.default_rng(0), statistic=np.median)
+    assert found.value == 0.0  # medians 1 and 1; the median difference would be 1
+
+
+def test_a_group_without_sound_values_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    for values, message in (
+        ([], "at least one subject"),
+        ([np.ones(2), np.empty(0)], "one value per stimulus"),
+        ([np.ones(2), np.array([np.nan])], "1 of 1 values not finite"),
+    ):
+        with pytest.raises(DataError, match=message):
+            group_interval(values, rng)

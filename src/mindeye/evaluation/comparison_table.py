@@ -34,6 +34,7 @@ from mindeye.evaluation.comparison import (
     verdict,
 )
 from mindeye.evaluation.comparison_inputs import Both, ScoredRun
+from mindeye.evaluation.table import Row
 from mindeye.progress import track
 
 FEW_SUBJECTS = 6
@@ -235,19 +236,9 @@ def _subject(a: ScoredRun, b: ScoredRun, of_a: tuple[str, str], of_b: tuple[str,
     row_a, row_b = a.rows.get(of_a), b.rows.get(of_b)
     if row_a is None or row_b is None:
         raise DataError("metrics.json has no row for its scores; score the folder again")
-    if row_a.chance != row_b.chance:
-        raise DataError(
-            f"chance is {row_a.chance:.4g} in A and {row_b.chance:.4g} in B, so they are not the "
-            "same question; score both on the same stimuli and pool"
-            if row_a.chance is not None and row_b.chance is not None
-            else "only one of the two states a chance level; score both again"
-        )
-    sizes = [re.search(r"at (\d+) px", row.note) for row in (row_a, row_b)]
-    at = [found.group(1) if found else "" for found in sizes]
-    if at[0] != at[1]:
-        raise DataError(
-            f"pictures were compared at {at[0] or '?'} and {at[1] or '?'} px; score both alike"
-        )
+    reason = unlike(row_a, row_b)
+    if reason:
+        raise DataError(reason)
     first, second = a.scores[of_a], b.scores[of_b]
     common = first.index.intersection(second.index, sort=False)
     if not len(common):
@@ -260,6 +251,20 @@ def _subject(a: ScoredRun, b: ScoredRun, of_a: tuple[str, str], of_b: tuple[str,
         np.asarray(second.loc[common], dtype=np.float64),
     )
     return _Paired(pair, len(first), len(second), (row_a.k, row_b.k))
+
+
+def unlike(row_a: Row, row_b: Row) -> str:
+    """Say why two rows do not answer the same question; empty if they do."""
+    if row_a.chance is not None and row_b.chance is not None and row_a.chance != row_b.chance:
+        return (
+            f"chance is {row_a.chance:.4g} in A and {row_b.chance:.4g} in B, so they are not the "
+            "same question; score both on the same stimuli and pool"
+        )
+    sizes = [re.search(r"at (\d+) px", row.note) for row in (row_a, row_b)]
+    at = [found.group(1) if found else "another number of" for found in sizes]
+    if at[0] != at[1]:
+        return f"pictures were compared at {at[0]} and {at[1]} px; score both alike"
+    return ""
 
 
 def _compared(
