@@ -14,6 +14,7 @@ from mindeye.cli.bench_drawing import (
     bench_embedding,
     bench_reconstruct,
 )
+from mindeye.cli.bench_evaluate import add_bench_evaluate, bench_evaluate
 from mindeye.errors import UsageError
 from mindeye.runs import write_json
 from mindeye.settings import preset_content, preset_names, run_config
@@ -159,6 +160,7 @@ def add_bench(verbs: Any, new: NewParser) -> None:
     add_bench_embedding(benches, new)
     add_bench_prepare(benches, new)
     add_bench_batches(benches, new)
+    add_bench_evaluate(benches, new)
 
 
 def bench(flags: Namespace, overrides: Sequence[str]) -> str:
@@ -281,4 +283,5 @@ BENCHES: dict[str, Callable[[Namespace, Sequence[str]], str]] = {
     "embedding": bench_embedding,
     "prepare": bench_prepare,
     "batches": bench_batches,
+    "evaluate": bench_evaluate,
 }

@@ -126,16 +126,17 @@ def _state(path: Path) -> Mapping[str, Any]:
     return loaded
 
 
-def _filled(model: nn.Module, path: Path | None) -> nn.Module:
+def _fill(model: nn.Module, path: Path | None) -> None:
     if path is not None:
         model.load_state_dict(_state(path))
-    return model
 
 
 def _alexnet(path: Path | None) -> nn.Module:
     from torchvision.models import alexnet
 
-    stages = list(_filled(alexnet(weights=None), path).features)
+    model = alexnet(weights=None)
+    _fill(model, path)
+    stages = list(model.features)
     # features.4 and features.11, after their ReLU; the max pooling that follows leaves them alone
     return _Layers(nn.Sequential(*stages[:5]), nn.Sequential(*stages[5:12]))
 
@@ -145,7 +146,7 @@ def _inception(path: Path | None) -> nn.Module:
 
     # transform_input: what torchvision sets when it loads these weights itself
     model = inception_v3(weights=None, transform_input=True, init_weights=False)
-    _filled(model, path)
+    _fill(model, path)
     model.dropout, model.fc = nn.Identity(), nn.Identity()
     return _Layers(model)
 
@@ -153,7 +154,8 @@ def _inception(path: Path | None) -> nn.Module:
 def _efficientnet(path: Path | None) -> nn.Module:
     from torchvision.models import efficientnet_b1
 
-    model = _filled(efficientnet_b1(weights=None), path)
+    model = efficientnet_b1(weights=None)
+    _fill(model, path)
     model.classifier = nn.Identity()
     return _Layers(model)
 
