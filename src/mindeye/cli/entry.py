@@ -21,6 +21,7 @@ from mindeye.cli.embeddings import (
     generate,
 )
 from mindeye.cli.evaluating import add_evaluate, evaluate_outside, is_outside, whole_words
+from mindeye.cli.gallery import add_gallery, gallery
 from mindeye.cli.tools import add_bench, add_plan, bench, plan
 from mindeye.config import RunConfig
 from mindeye.errors import MindEyeError, UsageError
@@ -117,6 +118,7 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
     add_export(verbs, new, asked=words)
     add_export_embeddings(verbs, new, asked=words)
     add_generate(verbs, new, asked=words)
+    add_gallery(verbs, new, asked=words)
     for verb, text in (
         ("info", "tell what is in a prepared subject"),
         ("check", "verify a prepared subject: checksums, splits, values"),
@@ -258,6 +260,8 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
         print(export_embeddings(chosen))
     elif flags.verb == "generate":
         print(generate(chosen))
+    elif flags.verb == "gallery":
+        print(gallery(chosen))
     elif flags.verb in ("info", "check"):
         _inspect(flags.verb, chosen.folder)
     elif flags.verb == "import-checkpoint":

@@ -25,7 +25,8 @@ class Matches(NamedTuple):
     rows
         (Q, k) int64, best first, equal scores by row; -1 where there is none.
     scores
-        (Q, k) float32 cosines in [-1, 1]; -inf where there is no row.
+        (Q, k) float32 cosines, in [-1, 1] up to the rounding of float16 (1e-4); -inf where there is
+        no row.
     """
 
     rows: NDArray[np.int64]
@@ -68,7 +69,9 @@ class BackendModule(Protocol):
         ...
 
 
-def unit_rows(vectors: NDArray[Any], what: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def unit_rows(
+    vectors: NDArray[Any], what: str, *, first: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return vectors (N, D) at norm 1, float32 and contiguous, and the norms (N,) they had.
 
     Parameters
@@ -77,25 +80,35 @@ def unit_rows(vectors: NDArray[Any], what: str) -> tuple[NDArray[np.float32], ND
         (N, D) of any float type.
     what
         What they are, for the message.
+    first
+        Number of their first row, for the message.
 
     Raises
     ------
     DataError
         If a row holds NaN or infinity, or is zero throughout; names the row.
     """
-    values = np.ascontiguousarray(vectors, dtype=np.float32)
+    values = floats(vectors)
     norms = row_norms(values)
     bad = ~(np.isfinite(norms) & (norms > 0))
     if bad.any():
         row = int(bad.argmax())
         why = "is zero throughout" if norms[row] == 0 else "holds NaN or infinity"
         raise DataError(
-            f"{what}, row {row}: the embedding {why} ({int(bad.sum())} such rows); embed again"
+            f"{what}, row {first + row}: the embedding {why} ({int(bad.sum())} such rows); embed "
+            "again, or leave such rows out (of a gallery's source: --bad skip)"
         )
     return values / norms[:, None], norms
 
 
+def floats(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Return vectors as float32, contiguous; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
 def row_norms(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the norms (N,) of rows (N, D); NaN or infinity where a row is not finite."""
-    norms: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", values, values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", values, values))
     return norms

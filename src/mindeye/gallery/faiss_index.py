@@ -84,7 +84,8 @@ def build(gallery: Gallery, options: Mapping[str, Any]) -> None:
     MissingDependencyError
         If faiss is not installed.
     """
-    chosen, info = faiss_options(options), gallery.info
+    info = gallery.info
+    chosen = faiss_options(options).resolved(info.count)
     known = _known(gallery.index, chosen, info)
     path, partial = gallery.index / "index.faiss", gallery.index / "partial.faiss"
     if known is not None and known["rows"] == info.count and path.is_file():
@@ -114,7 +115,7 @@ def open(gallery: Gallery) -> FaissBackend:
         from mindeye.gallery.opened import open_outside
 
         return open_outside(gallery)
-    chosen = faiss_options(gallery.info.options)
+    chosen = faiss_options(gallery.info.options).resolved(len(gallery))
     known = _known(gallery.index, chosen, gallery.info)
     if known is None or known["rows"] != len(gallery):
         has = "no index" if known is None else f"an index of {known['rows']} vectors"

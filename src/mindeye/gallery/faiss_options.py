@@ -13,6 +13,9 @@ from mindeye.errors import ConfigError, DataError
 
 KINDS = ("flat", "hnsw", "ivfflat", "ivfsq8", "ivfpq")
 
+FLAT_UP_TO = 50_000
+"""Vectors that are compared one by one in milliseconds; 150 MB at a width of 768."""
+
 ADVISED_TRAINING = 39
 """Vectors a list that faiss asks for at least (`ClusteringParameters.min_points_per_centroid`)."""
 
@@ -30,7 +33,8 @@ class FaissOptions:
     Parameters
     ----------
     index
-        ``flat``, ``hnsw``, ``ivfflat``, ``ivfsq8``, ``ivfpq``, or any string of faiss's factory.
+        ``flat``, ``hnsw``, ``ivfflat``, ``ivfsq8``, ``ivfpq``, or any string of faiss's factory;
+        by default ``flat`` up to 50,000 vectors and ``ivfpq`` from there on.
     nlist
         Lists of an inverted file; 0 takes a power of two near twice the root of the number of
         vectors.
@@ -53,7 +57,7 @@ class FaissOptions:
         Of the drawing of the training vectors and of the clustering.
     """
 
-    index: str = "ivfpq"
+    index: str = ""
     nlist: int = 0
     train: int = 64
     pq: int = 0
@@ -70,6 +74,11 @@ class FaissOptions:
             value = getattr(self, name)
             if type(value) is not int or value < low:
                 raise ConfigError(f"the index option {name} is {value!r}; at least {low}")
+
+    def resolved(self, count: int) -> FaissOptions:
+        """Return the same with an index chosen for so many vectors, where none was."""
+        chosen = "flat" if count <= FLAT_UP_TO else "ivfpq"
+        return self if self.index else dataclasses.replace(self, index=chosen)
 
     @property
     def is_coded(self) -> bool:
