@@ -114,13 +114,14 @@ def _predict_trials(work: Workspace, model: HighLevel) -> None:
 
 def _predict_regions(work: Workspace, model: HighLevel) -> None:
     folder, found = work.folder / "conditions", regions_of(work.subject.voxels)
-    betas, records = work.mean_betas(work.test_ids), []
+    betas = work.mean_betas(work.test_ids)
     mean = torch.from_numpy(training_mean(work)) if found else torch.empty(0)
-    for number, region in enumerate(track(found[:MOST_REGIONS], "regions")):
-        for form, kept in _kept(work, number, region):
-            part = torch.where(torch.from_numpy(kept), betas, mean)
-            _write(work, model, part, folder / "regions" / f"{number:03d}_{form}.npy")
-        records.append(_record(region) | {"number": number})
+    looked_at = list(enumerate(found[:MOST_REGIONS]))
+    jobs = [(n, *form) for n, region in looked_at for form in _kept(work, n, region)]
+    for number, form, kept in track(jobs, "regions"):
+        part = torch.where(torch.from_numpy(kept), betas, mean)
+        _write(work, model, part, folder / "regions" / f"{number:03d}_{form}.npy")
+    records = [_record(region) | {"number": number} for number, region in looked_at]
     left_out = [_record(region) for region in found[MOST_REGIONS:]]
     content = {"stimulus_ids": work.test_ids, "regions": records, "left_out": left_out}
     write_json(folder / "regions.json", content)
