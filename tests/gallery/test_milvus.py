@@ -17,6 +17,7 @@ from milvus_gallery import (
     small_gallery,
 )
 
+from mindeye.cli import main
 from mindeye.errors import ConfigError, DataError, UsageError
 from mindeye.gallery import milvus
 from mindeye.gallery.exact import ExactBackend
@@ -197,6 +198,13 @@ def test_bad_options_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         milvus.build(Gallery(gallery.path, dataclasses.replace(gallery.info, parts=())), {})
 
 
+def test_a_password_in_an_address_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", np.eye(8, dtype=np.float32))
+    words = ["gallery", "build", str(tmp_path / "vectors.npy"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--backend", "milvus", "--uri", "http://me:secret@127.0.0.1:9"]) == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_more_neighbours_than_milvus_gives_at_once_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,5 +222,5 @@ def test_a_product_quantiser_has_codes_that_divide_the_width() -> None:
         params = build_params("IVF_PQ", MilvusOptions(), 10_000, width)
         assert width % params["m"] == 0
         assert width // params["m"] <= 8
-    assert build_params("IVF_FLAT", MilvusOptions(), 10_000, 8) == {"nlist": 400}
-    assert build_params("IVF_FLAT", MilvusOptions(), 3, 8) == {"nlist": 3}
+    assert build_params("IVF_FLAT", MilvusOptions(), 40_000, 8) == {"nlist": 800}
+    assert build_params("IVF_FLAT", MilvusOptions(), 3, 8) == {"nlist": 1}

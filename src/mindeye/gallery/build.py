@@ -20,6 +20,7 @@ from mindeye.errors import DataError, UsageError
 from mindeye.gallery.backends import load_backend
 from mindeye.gallery.base import floats, row_norms, unit_rows
 from mindeye.gallery.faiss_options import FaissOptions
+from mindeye.gallery.milvus_options import check_uri
 from mindeye.gallery.rows import COLUMNS, write_rows
 from mindeye.gallery.seen import Seen
 from mindeye.gallery.sources import Job, Source, SourceConfig, open_source
@@ -64,6 +65,10 @@ class BuildConfig:
     uri: str = ""
     reading: SourceConfig = field(default_factory=SourceConfig)
     faiss: FaissOptions = field(default_factory=FaissOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse an address with a password before anything is written; raises ConfigError."""
+        check_uri(self.uri)
 
 
 class Built(NamedTuple):

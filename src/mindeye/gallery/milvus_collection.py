@@ -117,6 +117,8 @@ class Collection:
 
         Scores are Milvus' own; of a query with fewer than `limit` rows it is -inf.
         """
+        if kind == "AUTOINDEX" and self.server.is_lite:
+            kind = "HNSW"  # which it is there, under the same options
         params = {
             "metric_type": "COSINE",
             "params": search_params(kind, self.server.options, count, limit),

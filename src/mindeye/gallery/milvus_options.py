@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mindeye.errors import ConfigError
+from mindeye.gallery.faiss_options import ADVISED_TRAINING
 
 LITE_INDEXES = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX")
 """What Milvus Lite 3.2 builds (tried out). Others it may accept and then search without them."""
@@ -55,7 +56,7 @@ class MilvusOptions:
         Neighbours a vector of hnsw, and candidates while it is built.
     nlist
         Lists of an inverted file; 0 takes 4 sqrt(vectors), Milvus' advice (documentation,
-        "Performance FAQ").
+        "Performance FAQ"), or fewer of few vectors.
     nprobe
         Lists that a search looks into; 0 takes 1 in 32, at least 8.
     ef
@@ -89,7 +90,7 @@ class MilvusOptions:
                 raise ConfigError(f"the option {name} of a Milvus is {value}; at least {low}")
         if self.timeout <= 0 or self.wait < 0:
             raise ConfigError("timeout and wait of a Milvus are seconds; timeout is more than 0")
-        _check_uri(self.uri)
+        check_uri(self.uri)
 
     @property
     def kind(self) -> str:
@@ -138,7 +139,14 @@ def read_options(options: Mapping[str, Any]) -> MilvusOptions:
     return MilvusOptions(**values)
 
 
-def _check_uri(uri: str) -> None:
+def check_uri(uri: str) -> None:
+    """Refuse what is no place of a Milvus, or holds a password.
+
+    Raises
+    ------
+    ConfigError
+        Saying what it should look like; a password is not repeated.
+    """
     if not uri or uri.endswith(".db"):
         return
     try:
@@ -175,7 +183,7 @@ def place_of(folder: Path, uri: str) -> str:
 
 def _lists(options: MilvusOptions, count: int) -> int:
     """Return the number of lists of an inverted file over `count` vectors."""
-    return options.nlist or max(1, min(int(4 * count**0.5), count, 65_536))
+    return options.nlist or max(1, min(int(4 * count**0.5), count // ADVISED_TRAINING, 65_536))
 
 
 def build_params(kind: str, options: MilvusOptions, count: int, width: int) -> dict[str, int]:

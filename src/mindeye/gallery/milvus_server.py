@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -101,7 +102,7 @@ class Server:
             "start it and run the same command again"
         )
 
-    @property
+    @cached_property
     def is_lite(self) -> bool:
         """Whether it is Milvus Lite, which can also stand behind an address."""
         return self.is_file or "lite" in self.call(
