@@ -51,8 +51,10 @@ class Seen:
         They stay in memory as float32: 1 MB a picture for all of the paper's networks, nearly all
         of it AlexNet's two layers.
         """
-        if not self._features:
-            for one, found in extract_all(self.extractors, self.images):
+        if extractor.name not in self._features:
+            wanted = {one.name: one for one in (*self.extractors, extractor)}
+            left = [one for name, one in wanted.items() if name not in self._features]
+            for one, found in extract_all(left, self.images):
                 self._features[one.name] = found
         return self._features[extractor.name]
 
