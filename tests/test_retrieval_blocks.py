@@ -58,6 +58,15 @@ def test_half_precision_on_disk_is_read_as_single(tmp_path: Path) -> None:
     assert torch.equal(retrieval.ranks(*opened), retrieval.ranks(*single))
 
 
+def test_selected_rows_are_the_rows_taken_out(tmp_path: Path) -> None:
+    queries, gallery = (x.numpy() for x in pair())
+    rows = np.array([7, 3, 40, 3])
+    lazily = retrieval.Selected(gallery, rows)
+    wanted = retrieval.similarity(queries, gallery[rows])
+    got = [s for _, s in retrieval.score_rows(queries, lazily, memory=5_000)]
+    torch.testing.assert_close(torch.cat(got), wanted, rtol=0, atol=5e-7)
+
+
 def test_arrays_that_do_not_fit_are_refused() -> None:
     queries, gallery = (x.numpy() for x in pair())
     with pytest.raises(DataError, match="24 features per row but the gallery 21"):

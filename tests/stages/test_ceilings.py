@@ -14,7 +14,7 @@ from mindeye.data.subject import Subject
 from mindeye.evaluation.table import read_rows
 from mindeye.settings import run_config
 from mindeye.stages.pipeline import run_all
-from mindeye.stages.scoring import own_extractor
+from mindeye.stages.scoring.tables import own_extractor
 from mindeye.stages.workspace import Workspace, start_run
 
 

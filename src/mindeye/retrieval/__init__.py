@@ -17,7 +17,7 @@ Axes: Q queries, G gallery items, S stimuli (Q = G = S, truth on the diagonal), 
 
 from __future__ import annotations
 
-from mindeye.retrieval.blocks import MEMORY, Embeddings, score_rows, score_type
+from mindeye.retrieval.blocks import MEMORY, Embeddings, Selected, score_rows, score_type
 from mindeye.retrieval.matches import top_matches
 from mindeye.retrieval.nway import (
     NWayResult,
@@ -41,6 +41,7 @@ __all__ = [
     "Embeddings",
     "NWayResult",
     "PoolTally",
+    "Selected",
     "draw_pools",
     "expected_nway_success",
     "nway_top1",

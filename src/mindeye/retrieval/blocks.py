@@ -20,7 +20,39 @@ from torch import Tensor
 
 from mindeye.errors import DataError
 
-Embeddings = Tensor | NDArray[Any]
+
+class Selected:
+    """Some rows of an array, in a given order, read only when they are sliced.
+
+    Parameters
+    ----------
+    array
+        (A, ...) such as a memory-mapped store of the embeddings of all stimuli.
+    rows
+        (S,) which of its rows.
+    """
+
+    def __init__(self, array: NDArray[Any], rows: NDArray[np.integer]) -> None:
+        self.array, self.rows = array, np.asarray(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, the selected rows first."""
+        return (len(self.rows), *self.array.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the array's values."""
+        return self.array.dtype
+
+    def __getitem__(self, block: slice) -> NDArray[Any]:
+        return np.asarray(self.array[self.rows[block]])
+
+
+Embeddings = Tensor | NDArray[Any] | Selected
 
 MEMORY = 1 << 30
 """Bytes that blocks of queries, of the gallery and of scores may take together."""

@@ -12,11 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mindeye.errors import DataError
 from mindeye.evaluation.uncertainty import Interval, Statistic
-from mindeye.retrieval import top_matches
+from mindeye.retrieval import Embeddings, top_matches
 
 
 def shuffled_floor(
@@ -83,14 +82,14 @@ def shuffled_floor_of(
     return floor_of(np.asarray(scores, dtype=np.float64), level=level)
 
 
-def nearest_training_picture(predicted: Tensor, training: Tensor) -> NDArray[np.int64]:
+def nearest_training_picture(predicted: Embeddings, training: Embeddings) -> NDArray[np.int64]:
     """Index of the training picture whose embedding is nearest (cosine) to each prediction.
 
     Parameters
     ----------
-    predicted : Tensor (Q, D)
+    predicted : Tensor or array (Q, D)
         Predicted embeddings of the test stimuli.
-    training : Tensor (T, D)
+    training : Tensor or array (T, D)
         Embeddings of the training pictures.
 
     Returns
@@ -98,7 +97,7 @@ def nearest_training_picture(predicted: Tensor, training: Tensor) -> NDArray[np.
     array (Q,)
         Show these pictures as if they were reconstructions.
     """
-    indices, _ = top_matches(predicted, training, 1)
+    indices, _ = top_matches(predicted, training, 1, chunk=256)
     return indices[:, 0].cpu().numpy()
 
 
