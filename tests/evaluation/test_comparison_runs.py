@@ -284,6 +284,23 @@ def test_folders_that_do_not_pair_up_are_refused(tmp_path: Path) -> None:
         compared(many, others)
 
 
+def test_a_subject_that_lacks_a_metric_is_said_and_one_that_spoils_it_is_named(
+    tmp_path: Path,
+) -> None:
+    a, b = group(tmp_path / "a", [0, 0, 0], seed=0), group(tmp_path / "b", [0, 0, 0], seed=9)
+    scored(a / "subj01", 1, systems=("low",))
+    edited(b / "subj03", {"note": "at 425 px"})
+    found = compared(a, b, systems="both=both,low=low")
+    counts = {(t.system_a, t.metric): len(t.subjects) for t in found.tests}
+    assert counts["both", "distance_swav"] == 2
+    assert counts["low", "distance_swav"] == 3
+    assert "only of subj02, subj03 (2 of 4 tests)" in comparison_files.text_of(found)
+    assert [reason.split(", so")[0] for reason in found.left_out] == [
+        f"PixCorr of {s}: subj03: pictures were compared at 64 and 425 px; score both alike"
+        for s in ("both", "low")
+    ]
+
+
 def test_six_subjects_can_be_told_apart_and_a_mixed_group_cannot(tmp_path: Path) -> None:
     b = group(tmp_path / "b", [0] * 6, seed=50)
     clear = compared(group(tmp_path / "a", [0.8, 0.9, 1.0, 0.7, 0.8, 0.9], seed=0), b)

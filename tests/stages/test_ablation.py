@@ -14,19 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from scipy.stats import ttest_1samp
 
-from mindeye.ablations import plan_names, read_plan
+from mindeye.ablations import AblationPlan, AblationRow, plan_names, read_plan
 from mindeye.cli import main
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError, DataError
-from mindeye.evaluation.table import Row
+from mindeye.evaluation.table import Row, read_scores
 from mindeye.runs import read_json
 from mindeye.stages import start_run
 from mindeye.stages.ablation import run_ablation, share_stages
-from mindeye.stages.ablation_table import DIRECTIONS, RowResult, write_tables
+from mindeye.stages.ablation_table import write_tables
+from mindeye.stages.ablation_tests import (
+    DIRECTIONS,
+    PICTURE_SCORES,
+    TESTED,
+    RowResult,
+    all_differences,
+)
 from small_simulation import SMALL
 from test_pipeline import PIXELS
 
@@ -71,7 +80,7 @@ def test_the_table_has_every_row_with_intervals_that_hold_the_value(finished: Pa
         assert set(row["scores"]) == {
             "brain_to_image_top1", "image_to_brain_top1", "PixCorr", "SSIM", "two_way",
         }  # fmt: skip
-        assert set(row["differences"]) == set(DIRECTIONS)
+        assert set(row["differences"]) == set(TESTED)
         for cell in [*row["scores"].values(), *row["differences"].values()]:
             assert cell["low"] <= cell["value"] <= cell["high"], (name, cell)
             assert cell["n"] == 20
@@ -92,9 +101,14 @@ def test_the_three_files_say_the_same(finished: Path) -> None:
         for score, cell in row["scores"].items():
             assert float(table[name][score]) == pytest.approx(cell["value"])
             assert f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]" in markdown
-        for direction, cell in row["differences"].items():
-            assert float(table[name][f"{direction}_difference"]) == pytest.approx(cell["value"])
-            assert table[name][f"{direction}_difference_verdict"] == cell["verdict"]
+        for tested, cell in row["differences"].items():
+            assert float(table[name][f"{tested}_difference"]) == pytest.approx(cell["value"])
+            assert table[name][f"{tested}_difference_verdict"] == cell["verdict"]
+            if cell["verdict"] != "reference":
+                assert float(table[name][f"{tested}_difference_p"]) == pytest.approx(cell["p"])
+                text = f"p {cell['p']:.4f} ({cell['p_adjusted']:.4f}): {cell['verdict']}"
+                assert f"{cell['value']:+.3f} [{cell['low']:+.3f}, {cell['high']:+.3f}]" in markdown
+                assert text in markdown
 
 
 def test_the_scores_are_those_of_the_rows_own_runs(finished: Path) -> None:
@@ -125,6 +139,111 @@ def test_differences_are_of_hits_in_the_full_pool_and_none_of_a_row_with_itself(
         redrawn = rows["one_candidate"]["differences"][direction]
         assert (redrawn["value"], redrawn["low"], redrawn["high"]) == (0, 0, 0)
         assert redrawn["verdict"] == "neither"
+
+
+def test_pictures_are_tested_stimulus_by_stimulus_against_the_full_row(finished: Path) -> None:
+    rows = rows_of(finished)
+    scores = {name: read_scores(finished / "rows" / name) for name in rows}
+
+    def of(row: str, metric: str) -> np.ndarray:
+        table = scores[row]
+        chosen = table[(table.system == "high") & (table.metric == metric)]
+        return chosen.set_index("stimulus_id")["value"].sort_index().to_numpy()
+
+    for score in PICTURE_SCORES:
+        metric = "two_way_pixels16" if score == "two_way" else score
+        for name in ("one_candidate", "longer"):
+            cell = rows[name]["differences"][score]
+            own = of(name, metric) - of("mindeye", metric)
+            assert cell["value"] == pytest.approx(own.mean())
+            if own.any():
+                expected = ttest_1samp(own, 0).pvalue
+                assert cell["p"] == pytest.approx(expected, abs=0.1)
+            assert cell["p"] <= cell["p_adjusted"] <= 1
+        itself = rows["mindeye"]["differences"][score]
+        assert (itself["value"], itself["p"], itself["verdict"]) == (0, None, "reference")
+
+
+def test_p_is_adjusted_over_all_tests_of_the_table(finished: Path) -> None:
+    cells = [
+        cell
+        for row in rows_of(finished).values()
+        for cell in row["differences"].values()
+        if cell["p"] is not None
+    ]
+    assert len(cells) == 2 * len(TESTED)
+    p, n = np.array([cell["p"] for cell in cells]), len(cells)
+    order = np.argsort(p)
+    by_hand = np.minimum.accumulate((p[order] * n / np.arange(1, n + 1))[::-1])[::-1]
+    np.testing.assert_allclose([cells[i]["p_adjusted"] for i in order], np.minimum(by_hand, 1))
+
+
+def null_plan(folder: Path) -> AblationPlan:
+    rows = {"mindeye": {"claim": "all"}} | {
+        f"null {n}": {"claim": "chance", "fields": {"permutation": n}} for n in (1, 2, 3)
+    }
+    rows["other"] = {"claim": "not a null", "fields": {"permutation": 4, "seed": 5}}
+    return read_plan(written(folder, {**PLAN, "rows": rows}), PIXELS)
+
+
+def test_permutation_nulls_end_the_table_with_a_p_of_the_full_row(
+    small_subject: Subject, tmp_path: Path
+) -> None:
+    plan = null_plan(tmp_path)
+    values = {"brain_to_image_top1": [0.5, 0.1, 0.5, 0.2, 0.9], "PixCorr": [0.3, 0.1, 0.1, 0, 0.9]}
+    results = [
+        RowResult(
+            row,
+            {n: Row(n, "mindeye", v[i], 0, 1, 20, None, 0.1) for n, v in values.items()},
+            "high",
+            {"brain_to_image": np.ones(4)},
+        )
+        for i, row in enumerate(plan.rows)
+    ]
+    content = write_tables(plan, results, small_subject, tmp_path)
+    # 0.5 counts as at least as good as 0.5; the row that differs in more is no null.
+    assert content["permutation"]["brain_to_image_top1"]["p"] == pytest.approx(2 / 4)
+    assert content["permutation"]["PixCorr"]["p"] == pytest.approx(1 / 4)
+    assert content["permutation"]["PixCorr"]["permutations"] == 3
+    text = (tmp_path / "ablation.md").read_text()
+    assert "no p is below 0.25" in text
+    assert "| PixCorr | 0.300 | 0.067 | 0.100 | 3 | 0.2500 |" in text
+    assert "| null_1 |" in text.partition("## Minus")[0]
+    assert "| null_1 |" not in text.partition("## Minus")[2]
+    tested = {row["name"]: set(row["differences"]) for row in content["rows"]}
+    assert tested["null_1"] == set()
+    assert tested["other"] == {"brain_to_image"}
+
+
+def test_a_plan_of_nulls_alone_has_no_table_of_differences(
+    small_subject: Subject, tmp_path: Path
+) -> None:
+    plan = read_plan("null")
+    hits = {"brain_to_image": np.ones(4)}
+    score = {"PixCorr": Row("PixCorr", "high", 0.3, 0, 1, 20, None, 0.1)}
+    results = [RowResult(row, score, "high", hits) for row in plan.rows]
+    content = write_tables(plan, results, small_subject, tmp_path)
+    assert content["permutation"]["PixCorr"]["p"] == 1.0  # as good as every null
+    text = (tmp_path / "ablation.md").read_text()
+    assert "## Minus" not in text
+    assert "## Permutation null of `recorded`" in text
+
+
+def test_a_table_without_nulls_says_nothing_of_them(finished: Path) -> None:
+    assert "Permutation null" not in (finished / "ablation.md").read_text()
+
+
+def test_rows_judged_by_another_encoder_are_not_tested(tmp_path: Path) -> None:
+    plan = read_plan(written(tmp_path, PLAN))
+    drawn = {"two_way": pd.Series([0.1, 0.4], index=["a", "b"])}
+
+    def result(row: AblationRow, encoder: str) -> RowResult:
+        score = Row(f"two_way_{encoder}", "high", 0.5, 0, 1, 2, 0.5, 0.5)
+        return RowResult(row, {"two_way": score}, "high", {}, drawn)
+
+    full = result(plan.rows[0], "zoo")
+    found = all_differences([full, result(plan.rows[1], "zoo"), result(plan.rows[2], "own")], full)
+    assert [set(cells) for cells in found] == [{"two_way"}, {"two_way"}, set()]
 
 
 def test_stages_of_the_same_key_are_done_once(finished: Path) -> None:
@@ -158,7 +277,9 @@ def test_where_links_fail_stages_are_copied(
     (work.folder / ".embed.part").mkdir()  # left by a call that was cut off
     (work.folder / ".embed.part" / "torn.npy").write_bytes(b"?")
     taken = share_stages(work, [finished / "rows" / "mindeye"])
-    assert taken == ["embed", "ridge", "high", "low", "predict", "retrieve", "reconstruct"]
+    assert taken == [
+        "embed", "ridge", "high", "low", "predict", "conditions", "retrieve", "reconstruct",
+    ]  # fmt: skip
     for path in (finished / "rows/mindeye/embed").rglob("*"):
         copy = work.folder / "embed" / path.name
         assert copy.read_bytes() == path.read_bytes()
@@ -235,19 +356,32 @@ def test_a_row_without_pictures_gets_dashes(small_subject: Subject, tmp_path: Pa
     assert content["rows"][2]["differences"] == {}
     assert json.loads((tmp_path / "ablation.json").read_text()) == content
     lines = [x for x in (tmp_path / "ablation.md").read_text().splitlines() if x[:2] == "| "]
-    assert len({line.count("|") for line in lines}) == 1
-    assert lines[3].count("–") == 12
+    scores, differences = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+    for table in (scores, differences):
+        assert len({line.count("|") for line in table}) == 1
+    assert differences[4].count("–") == len(TESTED)
+    assert scores[4].count("–") == 8
 
 
 def test_every_row_of_the_shipped_plans_is_a_valid_run() -> None:
     names = plan_names()
-    assert "paper" in names
+    assert {"paper", "null"} <= set(names)
     for name in names:
         plan = read_plan(name)
         assert len(plan.rows) >= 12
         assert [r.name for r in plan.rows if not r.changes] == [plan.full]
-        for row in plan.rows[1:]:
-            assert "recalled" in row.claim or "arXiv" in row.claim or "abstract" in row.claim
+
+
+def test_a_claim_of_the_papers_plan_says_where_it_is_from() -> None:
+    for row in read_plan("paper").rows[1:]:
+        assert "recalled" in row.claim or "arXiv" in row.claim or "abstract" in row.claim
+
+
+def test_the_shipped_null_has_as_many_permutations_as_reach_05() -> None:
+    plan = read_plan("null")
+    nulls = [r for r in plan.rows if RowResult(r, {}, "", {}).is_null]
+    assert len(nulls) == len(plan.rows) - 1
+    assert 1 / (len(nulls) + 1) <= 0.05
 
 
 def test_words_hold_for_all_rows_but_not_against_a_row(tmp_path: Path) -> None:
@@ -298,7 +432,7 @@ def test_a_wrong_plan_is_refused_by_name(
 
 def test_an_unknown_plan_lists_the_known_ones(tmp_path: Path) -> None:
     for name in ("ppaer", "../demo", str(tmp_path / "none.yaml")):
-        with pytest.raises(ConfigError, match="known plans: paper"):
+        with pytest.raises(ConfigError, match="known plans: null, paper"):
             read_plan(name)
 
 

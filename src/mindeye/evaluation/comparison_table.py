@@ -153,7 +153,11 @@ def compare(
         except DataError as error:
             left_out.append(f"{metric} of {told}: {error}")
             continue
-        found.append(_compared(scored, (system_a, system_b, metric), config))
+        one = _compared(scored, (system_a, system_b, metric), config)
+        if len(scored) < len(pairs):
+            lacking = f"only of {', '.join(scored)}"
+            one = dataclasses.replace(one, note="; ".join(filter(None, [lacking, one.note])))
+        found.append(one)
     if not found:
         reason = left_out[0] if left_out else "they have no system and metric in common"
         raise DataError(f"nothing of {names[0]} and {names[1]} can be compared: {reason}")
@@ -226,10 +230,13 @@ def _paired(
             f"its definition has other versions in other folders ({listed}); score them again with "
             "one version of mindeye"
         )
-    return {
-        name: _subject(a, b, (system_a, metric), (system_b, metric))
-        for name, (a, b) in scored.items()
-    }
+    found = {}
+    for name, (a, b) in scored.items():
+        try:
+            found[name] = _subject(a, b, (system_a, metric), (system_b, metric))
+        except DataError as error:
+            raise DataError(f"{name}: {error}" if name else str(error)) from error
+    return found
 
 
 def _subject(a: ScoredRun, b: ScoredRun, of_a: tuple[str, str], of_b: tuple[str, str]) -> _Paired:

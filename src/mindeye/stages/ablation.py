@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.ablations import AblationPlan, AblationRow
+from mindeye.config import RunConfig
 from mindeye.errors import ConfigError, DataError
-from mindeye.evaluation.table import Row, read_rows
-from mindeye.fingerprints import config_dict, differing_fields
+from mindeye.evaluation.comparison_inputs import read_scored_run
+from mindeye.evaluation.table import Row
+from mindeye.fingerprints import config_dict, differing_fields, filled
 from mindeye.progress import track
 from mindeye.runs import read_json, stage_done
-from mindeye.stages.ablation_table import DIRECTIONS, RowResult, write_tables
+from mindeye.stages.ablation_table import write_tables
+from mindeye.stages.ablation_tests import DIRECTIONS, RowResult
 from mindeye.stages.pipeline import run_all, stage_keys
 from mindeye.stages.workspace import Workspace, start_run
 
@@ -82,7 +85,8 @@ def _check_folder(plan: AblationPlan, subject_dir: Path, out: Path) -> None:
         path = folder / row.name / "run.json"
         if not path.is_file():
             continue
-        different = differing_fields(read_json(path)["config"], config_dict(row.config))
+        known = filled(read_json(path)["config"], config_dict(RunConfig()))
+        different = differing_fields(known, config_dict(row.config))
         if different:
             raise ConfigError(
                 f"{path.parent} was run under another configuration (it differs in "
@@ -149,18 +153,20 @@ def _link_stage(source: Path, target: Path) -> None:
 
 
 def _result(work: Workspace, row: AblationRow) -> RowResult:
-    """Collect the scores of a finished run and which test stimuli it found at once."""
-    rows = {(r.metric, r.system): r for r in read_rows(work.folder / "metrics.json")}
+    """Collect the scores of a finished run, over all test stimuli and of each."""
+    run = read_scored_run(work.folder)
     scores: dict[str, Row] = {}
     hits: dict[str, NDArray[np.float64]] = {}
     for direction in DIRECTIONS:
-        found = rows.get((f"{direction}_top1", "mindeye"))
+        found = run.rows.get(("mindeye", f"{direction}_top1"))
         if found is not None:
             scores[f"{direction}_top1"] = found
             ranks = np.load(work.folder / "retrieve" / f"{direction}_ranks.npy")
             hits[direction] = (ranks <= 0).astype(np.float64)
-    pictures = next((s for s in PICTURES if ("PixCorr", s) in rows), "")
-    if pictures:
-        named = {"PixCorr": "PixCorr", "SSIM": "SSIM", "two_way": f"two_way_{work.encoder.id}"}
-        scores |= {name: rows[metric, pictures] for name, metric in named.items()}
-    return RowResult(row, scores, pictures, hits)
+    pictures = next((s for s in PICTURES if (s, "PixCorr") in run.rows), "")
+    if not pictures:
+        return RowResult(row, scores, "", hits)
+    named = {"PixCorr": "PixCorr", "SSIM": "SSIM", "two_way": f"two_way_{work.encoder.id}"}
+    scores |= {name: run.rows[pictures, metric] for name, metric in named.items()}
+    drawn = {name: run.scores[pictures, metric] for name, metric in named.items()}
+    return RowResult(row, scores, pictures, hits, drawn)

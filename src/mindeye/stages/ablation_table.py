@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from mindeye.ablations import AblationPlan, AblationRow
+from mindeye.ablations import AblationPlan
 from mindeye.data.subject import Subject
-from mindeye.evaluation.table import Row
-from mindeye.evaluation.uncertainty import Interval, paired_difference
 from mindeye.runs import write_json, write_text
+from mindeye.stages.ablation_tests import (
+    DIRECTIONS,
+    PICTURE_SCORES,
+    REFERENCE,
+    SCORES,
+    TESTED,
+    RowResult,
+    all_differences,
+    permutation_tests,
+)
 
-DIRECTIONS = ("brain_to_image", "image_to_brain")
-SCORES = (*(f"{d}_top1" for d in DIRECTIONS), "PixCorr", "SSIM", "two_way")
-
-REFERENCE = "reference"
-NEITHER = "neither"
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """What one row of a plan scored.
-
-    Parameters
-    ----------
-    row
-        Of the plan.
-    scores
-        Its scores by the names in `SCORES`; those it has.
-    pictures
-        System whose pictures were scored, empty if none were drawn from embeddings.
-    hits
-        Direction to (S,) 1 where the truth is first among all test stimuli, else 0.
-    """
-
-    row: AblationRow
-    scores: dict[str, Row]
-    pictures: str
-    hits: dict[str, NDArray[np.float64]]
-
-
-def verdict(difference: Interval) -> str:
-    """Say where 0 lies: `higher` or `lower` if the interval leaves it out, else `neither`."""
-    if difference.low > 0:
-        return "higher"
-    return "lower" if difference.high < 0 else NEITHER
+NAMES = {
+    "brain_to_image_top1": "brain to image top-1",
+    "image_to_brain_top1": "image to brain top-1",
+    "brain_to_image": "brain to image (full test pool)",
+    "image_to_brain": "image to brain (full test pool)",
+    "PixCorr": "PixCorr",
+    "SSIM": "SSIM",
+    "two_way": "two-way",
+}
 
 
 def write_tables(
@@ -75,6 +55,7 @@ def write_tables(
     """
     full = next(r for r in results if r.row.name == plan.full)
     scoring = full.row.config.evaluate
+    differences = all_differences(results, full)
     content: dict[str, Any] = {
         "plan": plan.name,
         "base": plan.base,
@@ -86,7 +67,8 @@ def write_tables(
         "resamples": scoring.resamples,
         "nway": scoring.nway,
         "test_stimuli": len(subject.splits["test"]),
-        "rows": [_record(result, full) for result in results],
+        "rows": [_record(*both) for both in zip(results, differences, strict=True)],
+        "permutation": permutation_tests(results, full),
     }
     write_json(out / "ablation.json", content)
     write_text(out / "ablation.csv", _csv(content["rows"]))
@@ -94,7 +76,7 @@ def write_tables(
     return content
 
 
-def _record(result: RowResult, full: RowResult) -> dict[str, Any]:
+def _record(result: RowResult, differences: dict[str, dict[str, Any]]) -> dict[str, Any]:
     scores = {
         name: {"metric": s.metric, "value": s.value, "low": s.low, "high": s.high, "n": s.n}
         for name, s in result.scores.items()
@@ -103,34 +85,11 @@ def _record(result: RowResult, full: RowResult) -> dict[str, Any]:
         "name": result.row.name,
         "claim": result.row.claim,
         "changes": result.row.changes,
+        "null": result.is_null,
         "pictures": result.pictures,
         "scores": scores,
-        "differences": _differences(result, full),
+        "differences": differences,
     }
-
-
-def _differences(result: RowResult, full: RowResult) -> dict[str, dict[str, Any]]:
-    """Return paired differences of hits; all rows are resampled alike, so rows compare too."""
-    scoring, found = full.row.config.evaluate, {}
-    for purpose, direction in enumerate(DIRECTIONS):
-        if direction not in result.hits or direction not in full.hits:
-            continue
-        difference = paired_difference(
-            result.hits[direction],
-            full.hits[direction],
-            np.random.default_rng([full.row.config.seed, purpose]),
-            level=scoring.level,
-            resamples=scoring.resamples,
-        )
-        said = REFERENCE if result is full else verdict(difference)
-        found[direction] = {
-            "value": difference.value,
-            "low": difference.low,
-            "high": difference.high,
-            "n": len(result.hits[direction]),
-            "verdict": said,
-        }
-    return found
 
 
 def _csv(records: list[dict[str, Any]]) -> str:
@@ -145,10 +104,11 @@ def _csv(records: list[dict[str, Any]]) -> str:
         for name, cell in cells.items():
             row |= {name: cell.get("value")}
             row |= {f"{name}_{part}": cell.get(part) for part in ("low", "high", "n")}
-        for direction in DIRECTIONS:
-            cell, name = record["differences"].get(direction, {}), f"{direction}_difference"
+        for tested in TESTED:
+            cell, name = record["differences"].get(tested, {}), f"{tested}_difference"
             row |= {name: cell.get("value")}
-            row |= {f"{name}_{part}": cell.get(part) for part in ("low", "high", "verdict")}
+            parts = ("low", "high", "n", "p", "p_adjusted", "verdict")
+            row |= {f"{name}_{part}": cell.get(part) for part in parts}
         rows.append({**row, "claim": record["claim"]})
     return pd.DataFrame(rows).to_csv(index=False)
 
@@ -164,15 +124,22 @@ def _cell(score: dict[str, Any] | None, *, sign: str = "") -> str:
     return f"{value} [{score['low']:{sign}.3f}, {score['high']:{sign}.3f}]"
 
 
-HEADINGS = (
-    "row", "brain to image top-1", "image to brain top-1", "n",
-    "brain to image, minus full (full test pool)", "verdict",
-    "image to brain, minus full (full test pool)", "verdict",
-    "pictures", "PixCorr", "SSIM", "two-way", "n drawn",
-)  # fmt: skip
+def _test(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "–"
+    if cell["verdict"] == REFERENCE:
+        return REFERENCE
+    p, q = cell["p"], cell["p_adjusted"]
+    return f"{_cell(cell, sign='+')}, p {p:.4f} ({q:.4f}): {cell['verdict']}"
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _markdown(content: dict[str, Any]) -> str:
+    rows, full = content["rows"], content["full"]
     lines = [
         f"# Ablation `{content['plan']}` on {content['subject']}",
         "",
@@ -180,34 +147,91 @@ def _markdown(content: dict[str, Any]) -> str:
         f"stimuli. Brackets hold {content['level']:.0%} bootstrap intervals over test stimuli.",
         "",
         f"- Top-1 is among {content['nway']} random test stimuli, or all where there are fewer.",
-        f"- **Minus full** is the paired difference to `{content['full']}` in hits among *all* "
-        "test stimuli, not among random draws: it need not equal the difference of the top-1 "
-        "columns.",
-        "- The verdict says whether that interval leaves out 0: `higher`, `lower` or `neither`. Of "
-        "many rows, a few leave it out by chance.",
         "- Pictures: the system that was scored (`both` starts from the low level, `high` does "
-        "not), two-way identification by the run's own encoder; a dash where nothing was drawn. "
-        "They carry no verdict: compare their intervals.",
-        "- One seed a row: intervals do not contain the variation between trainings.",
+        "not), two-way identification by the run's own encoder; a dash where nothing was drawn.",
+        "- One seed a row: intervals and p do not contain the variation between trainings.",
         "",
-        f"| {' | '.join(HEADINGS)} |",
-        f"|{'---|' * len(HEADINGS)}",
+        *_score_table(rows),
     ]
-    lines += [f"| {' | '.join(_cells(record))} |" for record in content["rows"]]
+    if any(record["differences"] for record in rows if record["name"] != full):
+        lines += ["", *_difference_lines(rows, full)]
+    if content["permutation"]:
+        lines += ["", *_permutation_lines(content["permutation"], full)]
     lines += ["", "## What each row tests", ""]
-    for record in content["rows"]:
+    for record in rows:
         changed = f" (`{_changes(record['changes'])}`)" if record["changes"] else ""
         lines.append(f"- **{record['name']}**{changed}: {record['claim']}")
     return "\n".join(lines) + "\n"
 
 
-def _cells(record: dict[str, Any]) -> list[str]:
-    scores, differences = record["scores"], record["differences"]
-    retrieved, drawn = (scores.get(name, {}).get("n", "–") for name in (SCORES[0], "PixCorr"))
-    cells = [record["name"], *(_cell(scores.get(f"{d}_top1")) for d in DIRECTIONS), str(retrieved)]
-    for direction in DIRECTIONS:
-        difference = differences.get(direction)
-        cells.append(_cell(difference, sign="+"))
-        cells.append("–" if difference is None else difference["verdict"])
-    pictures = (_cell(scores.get(name)) for name in ("PixCorr", "SSIM", "two_way"))
-    return [*cells, record["pictures"] or "–", *pictures, str(drawn)]
+def _difference_lines(records: list[dict[str, Any]], full: str) -> list[str]:
+    return [
+        f"## Minus `{full}`",
+        "",
+        f"Paired differences to `{full}`, stimulus by stimulus: value, interval, p (adjusted p), "
+        "verdict.",
+        "",
+        "- Retrieval is compared in hits among *all* test stimuli, not among random draws: it need "
+        "not equal the difference of the top-1 columns. Pictures are compared on the stimuli that "
+        "both rows drew; a dash where another encoder or size judged them.",
+        "- The verdict says whether the interval leaves out 0: `higher`, `lower` or `neither`, "
+        "which is not the same as equal. Of many cells, a few leave it out by chance: the adjusted "
+        "p accounts for that.",
+        "- p: paired sign-flip permutation test, two-sided; adjusted over all cells of this table "
+        "(false discovery rate, Benjamini & Hochberg 1995).",
+        "",
+        *_difference_table(records),
+    ]
+
+
+def _score_table(records: list[dict[str, Any]]) -> list[str]:
+    retrieval, pictures = SCORES[: len(DIRECTIONS)], PICTURE_SCORES
+    headings = [
+        "row", *(NAMES[n] for n in retrieval), "n",
+        "pictures", *(NAMES[n] for n in pictures), "n drawn",
+    ]  # fmt: skip
+    rows = []
+    for record in records:
+        scores = record["scores"]
+        retrieved, drawn = (
+            str(scores.get(name, {}).get("n", "–")) for name in (retrieval[0], pictures[0])
+        )
+        rows.append([
+            record["name"], *(_cell(scores.get(n)) for n in retrieval), retrieved,
+            record["pictures"] or "–", *(_cell(scores.get(n)) for n in pictures), drawn,
+        ])  # fmt: skip
+    return _table(headings, rows)
+
+
+def _difference_table(records: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        [record["name"], *(_test(record["differences"].get(name)) for name in TESTED)]
+        for record in records
+        if not record["null"]
+    ]
+    return _table(["row", *(NAMES[name] for name in TESTED)], rows)
+
+
+def _permutation_lines(tests: dict[str, dict[str, Any]], full: str) -> list[str]:
+    most = max(test["permutations"] for test in tests.values())
+    rows = [
+        [
+            NAMES[name],
+            f"{test['value']:.3f}",
+            f"{test['null_mean']:.3f}",
+            f"{test['null_best']:.3f}",
+            str(test["permutations"]),
+            f"{test['p']:.4f}",
+        ]
+        for name, test in tests.items()
+    ]
+    return [
+        f"## Permutation null of `{full}`",
+        "",
+        "Everything trained again with training brains and stimuli paired at random, and scored "
+        "on the recorded test pairs. p = (1 + nulls at least as good) / (nulls + 1), one-sided "
+        "(Phipson & Smyth 2010); with "
+        f"{most} of them no p is below {1 / (most + 1):.3g}.",
+        "",
+        *_table(["score", f"`{full}`", "mean of nulls", "best null", "nulls", "p"], rows),
+    ]
