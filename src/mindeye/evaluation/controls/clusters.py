@@ -34,6 +34,7 @@ from mindeye.preparation.clusters import default_clusters
 
 CONTROL = "same_cluster"
 By = Literal["pictures", "predictions"]
+WAYS: tuple[By, ...] = ("pictures", "predictions")
 SAME, RANDOM = "same cluster", "as many at random"
 GAIN_LEFT = 0.2
 """A decoder that only tells clusters apart keeps none of its two-way gain over chance within

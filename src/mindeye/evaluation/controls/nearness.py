@@ -33,6 +33,10 @@ COPY = 0.1
 most this share of the median distance of a training picture to its nearest other. Our choice: on
 the demo's subject and encoder 300 distinct test scenes lay at 0.40 of that median and up, 40 scenes
 recompressed as JPEG of quality 50 at 0.012 to 0.065."""
+FALSE_COPIES = 0.01
+"""Where embeddings have few dimensions distinct pictures come closer than that. There the bound is
+lowered until this many near copies are expected in the whole test set; the share of distances below
+d is taken to grow as a power of d, through the 5 % and 50 % quantiles within training."""
 ROUNDING = 1e-6
 """Distances up to this are 0 in float32."""
 CLOSE_SHARE, MOST_CLOSE, CLOSE_P = 0.05, 0.1, 1e-3
@@ -61,10 +65,19 @@ class Nearness:
     within: NDArray[np.float64]
 
     @property
+    def copy_bound(self) -> float:
+        """Distance up to which a test picture is a near copy: `COPY` and `FALSE_COPIES`."""
+        few, half = np.quantile(1 - self.within, [0.05, 0.5])
+        if few <= ROUNDING:  # copies within training say nothing of distinct pictures
+            return ROUNDING
+        power = np.log(0.5 / 0.05) / max(float(np.log(half / few)), 1e-9)
+        wanted = FALSE_COPIES / len(self.similarity)
+        return max(min(COPY * half, few * (wanted / 0.05) ** (1 / power)), ROUNDING)
+
+    @property
     def copies(self) -> NDArray[np.bool_]:
-        """(S,) whether a test picture is a near copy of a training picture, by `COPY`."""
-        bound = max(COPY * float(np.median(1 - self.within)), ROUNDING)
-        return np.asarray(1 - self.similarity <= bound)
+        """(S,) whether a test picture is a near copy of a training picture."""
+        return np.asarray(1 - self.similarity <= self.copy_bound)
 
 
 def nearness(

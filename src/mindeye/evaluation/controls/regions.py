@@ -92,12 +92,13 @@ def _ways(region: Region, row: int, measure: Measure) -> Mapping[str, Measure]:
     named = {
         f"{region.name} {ALONE}": region.alone,
         f"{WITHOUT} {region.name}": region.without,
-        f"{RANDOM} as {region.name}".replace(" voxels as", f" voxels as {region.voxels} of"):
-            region.random,
-    }  # fmt: skip
-    found = {
-        name: many[row] for name, many in named.items() if many is not None and len(many) > row
+        f"{RANDOM} as {region.name}": region.random,
     }
+    given = {name: many for name, many in named.items() if many is not None}
+    for name, many in given.items():
+        if len(many) <= row:
+            raise DataError(f"{name}: no score by {measure.metric}, which all voxels have")
+    found = {name: many[row] for name, many in given.items()}
     for name, own in found.items():
         if own.metric != measure.metric or own.values.shape != measure.values.shape:
             raise DataError(

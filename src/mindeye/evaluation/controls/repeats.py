@@ -44,8 +44,9 @@ def trials_curve(
     rng, scoring
         Of the intervals.
     limits
-        Best possible score by metric, such as 1 for shares of hits or the noise ceiling; a curve
-        is not asked to rise beyond. Without one, a metric has no limit.
+        Best possible score by metric, such as a noise ceiling; a curve is not asked to rise beyond.
+        By default 1 where higher is better and 0 where lower is, the ends of all metrics of the
+        table that have a chance level.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def trials_curve(
             for n, m in measures.items()
         ]
         points += curve
-        limit = (limits or {}).get(last.metric)
+        limit = (limits or {}).get(last.metric, float(last.higher_is_better))
         if len(counts) > 1 and last.chance is not None:
             rise = _rise(measures[counts[0]], last, rng, how)
             findings.append(_finding(curve, rise, last, limit))
@@ -98,7 +99,7 @@ def _rise(first: Measure, last: Measure, rng: np.random.Generator, how: Scoring)
     )  # fmt: skip
 
 
-def _finding(curve: list[Point], rise: Interval, measure: Measure, limit: float | None) -> Finding:
+def _finding(curve: list[Point], rise: Interval, measure: Measure, limit: float) -> Finding:
     start, end = curve[0], curve[-1]
     figures = (
         f"{measure.metric} goes from {start.value:.3f} ({start.condition}) to {end.value:.3f} "
@@ -110,12 +111,10 @@ def _finding(curve: list[Point], rise: Interval, measure: Measure, limit: float 
     reached = measure.sign * (end.value - measure.chance)
     if gain is None or gain <= 0:
         return Finding(CONTROL, end.system, True, f"Even averaged, at chance: {figures}.")
-    if limit is not None:
-        room, whole = measure.sign * (limit - start.value), abs(limit - measure.chance)
-        if room <= NEAR_LIMIT * whole:
-            return Finding(
-                CONTROL, end.system, True, f"One trial is at the limit {limit:.3f}: {figures}."
-            )
+    room, whole = measure.sign * (limit - start.value), abs(limit - measure.chance)
+    if room <= NEAR_LIMIT * whole:
+        text = f"One trial is at the limit {limit:.3f}: {figures}."
+        return Finding(CONTROL, end.system, True, text)
     if rise.low > 0:
         return Finding(CONTROL, end.system, True, f"Rises with trials averaged: {figures}.")
     if rise.high < SMALL_RISE * reached:
