@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from mindeye.errors import DataError
 from mindeye.evaluation.inputs_pairing import meet, pair
 from mindeye.evaluation.inputs_pictures import Pictures, check_memory, natural
+from mindeye.evaluation.pixels import resize_images
 
 
 def opened(
@@ -97,8 +99,10 @@ def test_mixed_sizes_are_brought_to_one_and_it_is_said() -> None:
 def test_as_published_brings_both_to_256_without_antialiasing() -> None:
     meeting = meet(opened("ab"), opened("ab"), (0, 1), size=425, published=True)
     assert (meeting.stimuli, meeting.pictures, meeting.antialias) == ((256, 256), (256, 256), False)
-    image = opened("ab", sizes=[(300, 300)]).images([1], size=(256, 256), antialias=False)
-    assert torch.allclose(image, torch.full((1, 3, 256, 256), 0.01))
+    images = torch.rand(2, 3, 300, 300, generator=torch.Generator().manual_seed(0))
+    pictures = dataclasses.replace(opened("ab", sizes=[(300, 300)]), read=lambda row: images[row])
+    found = pictures.images([1, 0], size=(256, 256), antialias=False)
+    assert torch.equal(found, resize_images(images[[1, 0]], 256, antialias=False))
 
 
 def test_other_proportions_are_refused_by_name_and_equal_ones_squeezed() -> None:
