@@ -166,7 +166,9 @@ def test_swav_weights_lose_their_prefix_and_heads(tmp_path: Path) -> None:
         "module.projection_head.0.weight": torch.zeros(1),
         "module.prototypes.weight": state["module.conv1.weight"],
     }
-    torch.save(state, tmp_path / "swav_800ep_pretrain.pth.tar")
+    # as files of 2020 are, before torch wrote zip archives
+    path = tmp_path / "swav_800ep_pretrain.pth.tar"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
     found, _ = features.available_extractors(tmp_path)
     assert [e.name for e in found] == ["swav"]
     assert found[0].comparison == "distance"
@@ -237,6 +239,48 @@ def test_an_empty_weights_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_of_weights_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         features.available_extractors(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.99])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_torn_files_of_both_formats_are_named(
+    tmp_path: Path, alexnet_state: dict[str, Tensor], suffix: str, share: float
+) -> None:
+    some = {name: x for name, x in alexnet_state.items() if name.startswith("features")}
+    path = tmp_path / f"x{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(some, path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(CheckpointError, match=r"AlexNet|safetensors|plain weights"):
+        features.load_extractor("alexnet2", path)
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, {1: torch.ones(2)}, [1, 2], {"state_dict": {}}])
+@pytest.mark.parametrize("name", ["alexnet2", "swav"])
+def test_files_of_other_content_are_named(tmp_path: Path, content: Any, name: str) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"x\.pth"):
+        features.load_extractor(name, tmp_path / "x.pth")
+
+
+def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    class Touches:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"features.0.weight": Touches()}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="not a plain weights file"):
+        features.load_extractor("alexnet2", tmp_path / "x.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_torn_clip_is_named(
+    tmp_path: Path, small_clip: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "openai--clip-vit-large-patch14"
+    for name, count in (("model.safetensors", 500), ("config.json", 20)):
+        (folder / name).write_bytes((folder / name).read_bytes()[:count])
+        with pytest.raises(CheckpointError, match="CLIP ViT-L/14"):
+            features.load_extractor("clip_vit_l14", folder)
 
 
 def test_an_unknown_network_lists_the_known_ones() -> None:

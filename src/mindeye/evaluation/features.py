@@ -278,12 +278,17 @@ def load_network(
     DataError
         If the name is unknown; lists the known ones.
     """
+    from safetensors import SafetensorError
+
     network = _network(name)
     if path is not None and verify and path.is_file():
         _verify(path)
+    # What torch, safetensors and transformers raise on torn files and on those of other content.
+    wrong = (OSError, RuntimeError, EOFError, ArithmeticError, SafetensorError, LookupError,
+             ValueError, TypeError, AttributeError)  # fmt: skip
     try:
         module = network.build(path).eval().requires_grad_(False)
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, AttributeError) as error:
+    except wrong as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise CheckpointError(f"{path} does not load as {network.title}: {reason}") from error
     place = torch.device(device)
