@@ -235,7 +235,9 @@ def read_scores(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path} is not there; score the run again with `mindeye evaluate`")
     try:
-        frame = pd.read_csv(path, dtype={"stimulus_id": str, "system": str, "metric": str})
+        frame = pd.read_csv(
+            path, dtype={"stimulus_id": str, "system": str, "metric": str}, keep_default_na=False
+        )
         return frame.astype({"value": float})[["system", "metric", "stimulus_id", "value"]]
     except (ValueError, KeyError) as error:
         raise DataError(f"{path} is not a table of scores: {error}") from error
