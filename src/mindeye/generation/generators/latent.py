@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -73,6 +74,21 @@ class LatentGenerator:
         self.plan = Plan(config.steps, config.strength, config.guidance)
         self.config = config
         self.device = device
+
+    def unconditional(self, strength: float) -> LatentGenerator:
+        """Return a generator of the same networks that draws no embedding, only the start.
+
+        At guidance 0 the output is that of the unconditional half alone (`loop._guide`), so that
+        what is given as tokens changes nothing.
+
+        Parameters
+        ----------
+        strength
+            Share of the noise schedule that is run through, in (0, 1].
+        """
+        other = copy.copy(self)
+        other.plan = Plan(self.plan.steps, strength, guidance=0.0)
+        return other
 
     def generate(
         self, tokens: Tensor, *, seeds: Sequence[int], start: Tensor | None = None
