@@ -226,15 +226,17 @@ def _train(index: Any, vectors: Vectors, options: FaissOptions) -> None:
 
 def _fill(index: Any, vectors: Vectors, partial: Path, *, key: str) -> None:
     """Add the rows that an index lacks; keep what there is every few minutes."""
-    kept = time.monotonic()
+    kept, noted = time.monotonic(), partial.with_suffix(".json")
     left = vectors.chunks(ADD, first=index.ntotal)
     steps = vectors.chunk_count(ADD, first=index.ntotal)
     for _, chunk in track(left, "fill index", total=steps):
         index.add(chunk)
         if time.monotonic() - kept >= KEEP_EVERY:
-            partial.with_suffix(".json").unlink(missing_ok=True)
+            # An old note must not stand beside another index, not even for a moment.
+            if noted.is_file() and _json(noted).get("key") != key:
+                noted.unlink()
             _write(index, partial)
-            write_json(partial.with_suffix(".json"), {"key": key})
+            write_json(noted, {"key": key})
             kept = time.monotonic()
 
 

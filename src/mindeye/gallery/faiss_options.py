@@ -121,12 +121,14 @@ class FaissOptions:
                 f"the index ivfpq is trained on at least {CODES} vectors, there are {count}; "
                 "take --index flat or --backend exact"
             )
+        # "np": without the polysemous training of codes, an annealing that takes minutes and serves
+        # a kind of search that is not used here (faiss wiki, "The index factory").
         return {
             "flat": "Flat",
             "hnsw": f"HNSW{self.m},Flat",
             "ivfflat": f"IVF{lists},Flat",
             "ivfsq8": f"IVF{lists},SQ8",
-            "ivfpq": f"IVF{lists},PQ{self._bytes(width)}x8",
+            "ivfpq": f"IVF{lists},PQ{self._bytes(width)}x8np",
         }[self.index]
 
     def memory(self, count: int, width: int) -> int:

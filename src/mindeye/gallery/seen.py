@@ -27,7 +27,7 @@ class Seen:
 
     def new(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return (n,) which ids are neither in the gallery nor earlier in the list."""
-        fresh = np.asarray(~pd.Series(list(ids), dtype=object).duplicated(), dtype=bool)
+        fresh = np.array(~pd.Series(list(ids), dtype=object).duplicated(), dtype=bool)
         hashes = _hashes(ids)
         low = np.searchsorted(self.hashes, hashes, side="left")
         high = np.searchsorted(self.hashes, hashes, side="right")
