@@ -111,7 +111,7 @@ def held_out_says(planted: Planted, name: str, seed: int) -> Finding:
     return finding
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_decoder_that_only_classifies_is_caught_by_same_cluster_distractors(
     planted: Planted, seed: int
 ) -> None:
@@ -125,7 +125,7 @@ def test_a_decoder_that_only_classifies_is_caught_by_same_cluster_distractors(
     assert "tells clusters of pictures apart, not pictures" in found["predictions"].text
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_decoder_that_only_classifies_is_caught_by_the_cluster_held_out_split(
     planted: Planted, seed: int
 ) -> None:
@@ -200,7 +200,7 @@ def test_scores_that_rest_on_look_alikes_are_caught_by_the_strata(planted: Plant
     assert "scores rest on look-alikes in training" in finding.text
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_collapsed_decoder_is_caught_by_its_effective_rank(planted: Planted, seed: int) -> None:
     predicted = collapsed(planted.test, np.random.default_rng(seed))
     assert floor_findings(rows_of(planted, predicted, seed))[0].passed
@@ -209,7 +209,7 @@ def test_a_collapsed_decoder_is_caught_by_its_effective_rank(planted: Planted, s
     assert "collapsed onto a few" in finding.text
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_shuffled_decoder_is_caught_by_the_floor(planted: Planted, seed: int) -> None:
     rows = rows_of(planted, shuffled(planted.test, np.random.default_rng(seed)), seed)
     (finding,) = floor_findings(rows)
@@ -219,7 +219,7 @@ def test_a_shuffled_decoder_is_caught_by_the_floor(planted: Planted, seed: int) 
 
 
 @pytest.mark.parametrize("noise", [12.0, WEAK])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_sound_decoder_is_warned_of_by_no_control(
     planted: Planted, seed: int, noise: float
 ) -> None:

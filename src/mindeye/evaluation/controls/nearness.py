@@ -72,7 +72,7 @@ class Nearness:
             return ROUNDING
         power = np.log(0.5 / 0.05) / max(float(np.log(half / few)), 1e-9)
         wanted = FALSE_COPIES / len(self.similarity)
-        return max(min(COPY * half, few * (wanted / 0.05) ** (1 / power)), ROUNDING)
+        return float(max(min(COPY * half, few * (wanted / 0.05) ** (1 / power)), ROUNDING))
 
     @property
     def copies(self) -> NDArray[np.bool_]:
