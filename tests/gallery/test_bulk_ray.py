@@ -81,21 +81,25 @@ def workers_of(parent: int) -> list[int]:
 def test_a_killed_worker_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     source, out = write_shards(tmp_path / "shards", 16, 120), tmp_path / "out"
     killed: list[int] = []
+    over = threading.Event()
 
     def kill_one_at_work() -> None:
-        deadline = time.monotonic() + 60
-        while not killed and time.monotonic() < deadline:
-            busy = workers_of(os.getpid())
+        while not killed and not over.is_set():
             # once the first shard is there, so that the others are being worked on
-            if busy and any(out.glob("metadata/metadata_*.parquet")):
+            done = len(list(out.glob("metadata/metadata_*.parquet")))
+            busy = workers_of(os.getpid()) if done else []
+            if busy:
                 os.kill(busy[0], signal.SIGKILL)
-                killed.append(len(list(out.glob("metadata/metadata_*.parquet"))))
+                killed.append(done)
             time.sleep(0.02)
 
     watcher = threading.Thread(target=kill_one_at_work)
     watcher.start()
-    told = embed_shards(source, out, TWO_WORKERS)
-    watcher.join()
+    try:
+        told = embed_shards(source, out, TWO_WORKERS)
+    finally:
+        over.set()
+        watcher.join()
     assert killed, "no worker was found to kill"
     assert killed[0] < 16, "the job was over before a worker was killed"
     assert told.rows == 16 * 120
