@@ -81,10 +81,27 @@ def load(
         if file not in by_weights:
             torch.manual_seed(seed)
             by_weights[file] = load_network(name, path)
+            if path is None:
+                _scale(by_weights[file], name, seed)
         if path is None:
             random.append(name)
         found[name] = by_weights[file]
     return found, random
+
+
+def _scale(network: LoadedNetwork, name: str, seed: int) -> None:
+    """Fit the batch norms of random weights to a few pictures.
+
+    Without it features of a random EfficientNet are of size 1e-14, which single-precision loops
+    over pictures (the published way) take for zero.
+    """
+    norms = [m for m in network.module.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    network.extract(make_pictures(4, 64, seed)[0], [name])
+    for norm in norms:
+        norm.eval()
 
 
 def our_scores(
