@@ -38,7 +38,7 @@ class Seen:
             own = np.repeat(doubted, counts)
             same = [
                 ids[i] == known
-                for i, known in zip(own, self.lookup(np.concatenate(rows)), strict=True)
+                for i, known in zip(own.tolist(), self.lookup(np.concatenate(rows)), strict=True)
             ]
             fresh[own[np.array(same)]] = False
         return fresh
