@@ -71,7 +71,7 @@ def clusters_say(planted: Planted, predicted: Rows, seed: int) -> dict[str, Find
     )
     labels = {
         "pictures": clusters.cluster_labels(planted.test, rng=rng, training=planted.training),
-        "predictions": clusters.prediction_labels(predicted, rng=rng),
+        "predictions": clusters.prediction_labels(predicted, rng=rng, training=planted.training),
     }
     found = {}
     for by in clusters.WAYS:
@@ -111,11 +111,12 @@ def held_out_says(planted: Planted, name: str, seed: int) -> Finding:
     return finding
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "noise"), [(0, 0.1), (1, 1.0), (2, 3.0)])
 def test_a_decoder_that_only_classifies_is_caught_by_same_cluster_distractors(
-    planted: Planted, seed: int
+    planted: Planted, seed: int, noise: float
 ) -> None:
-    predicted = classifying(planted.test, planted.training, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    predicted = classifying(planted.test, planted.training, rng, noise=noise)
     rows = rows_of(planted, predicted, seed)
     # It looks like a decoder: six times chance among the first five.
     assert value(rows, "brain_to_image_full_top5") > 0.25

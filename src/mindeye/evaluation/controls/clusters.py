@@ -43,8 +43,8 @@ WELL_ABOVE = 0.6
 """Two-way score among random pictures from whose lower end on a warning is given: below, there is
 too little to lose."""
 PREDICTIONS_A_CLUSTER = 5
-"""Mean size of a cluster of predictions. Our choice: a decoder that classifies into 12 kinds was
-caught with clusters of 120 / 24 and of 120 / 11 predictions, and not with 120 / 6."""
+"""Mean size of a cluster of predictions. Our choice: a decoder of 12 kinds was caught with clusters
+of 120 / 24 and of 120 / 11 predictions, and not with 120 / 6."""
 MOST_FITTED = 2000
 """Training stimuli that k-means is fitted to, at most: more do not move the clusters."""
 
@@ -129,13 +129,26 @@ def cluster_labels(
     return np.asarray(means.predict((rows - mean) / deviation), dtype=np.int64)
 
 
-def prediction_labels(predicted: Embeddings, *, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Sort predictions (S, ...) into clusters of `PREDICTIONS_A_CLUSTER` on average, 2 at least.
+def prediction_labels(
+    predicted: Embeddings, *, rng: np.random.Generator, training: Embeddings | None = None
+) -> NDArray[np.int64]:
+    """Sort predictions into clusters of `PREDICTIONS_A_CLUSTER` on average, 2 clusters at least.
 
     Decoders of more kinds than S / `PREDICTIONS_A_CLUSTER` are not caught by these.
+
+    Parameters
+    ----------
+    predicted
+        (S, ...) embeddings from brain activity.
+    rng
+        Seeds k-means.
+    training
+        (T, ...) true embeddings that the clusters are fitted to, each prediction going to the
+        nearest: noise of the predictions then blurs them less. Clusters of the predictions
+        themselves without.
     """
     count = max(2, len(predicted) // PREDICTIONS_A_CLUSTER)
-    return cluster_labels(predicted, rng=rng, clusters=count)
+    return cluster_labels(predicted, rng=rng, training=training, clusters=count)
 
 
 def same_cluster(

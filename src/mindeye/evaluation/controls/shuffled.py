@@ -48,5 +48,5 @@ def _finding(system: str, beaten: list[bool], within: list[str]) -> Finding:
         text += f"; not {', '.join(within[:4])}{', ...' if len(within) > 4 else ''}"
     passed = 2 * sum(beaten) > len(beaten)
     if not passed:
-        text += ": the scores do not depend on which picture was seen"
+        text += ": by most, the picture seen might have been any other"
     return Finding(CONTROL, system, passed, f"{text}.")
