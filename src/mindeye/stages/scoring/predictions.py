@@ -31,20 +31,19 @@ def retrieval_systems(work: Workspace) -> dict[str, tuple[Embeddings, Embeddings
     """Return predictions and targets of every decoder, by the name of its row.
 
     `_centred` takes the mean training embedding away from both before the cosine: what all
-    pictures have in common then no longer counts as a match.
+    pictures have in common then no longer counts as a match. `ridge_restored` has the training
+    targets' mean and spread, as what ridge draws from (Brain-Diffuser's recipe).
     """
     actual = true_tokens(work)
     found: dict[str, tuple[Embeddings, Embeddings]] = {}
     if work.config.high_enabled:
         found["mindeye"] = (prediction(work, "predict/contrastive"), actual)
         found["mindeye_backbone"] = (prediction(work, "predict/backbone"), actual)
+    found["ridge_restored"] = (prediction(work, "ridge/tokens_restored"), actual)
     mean = np.load(work.folder / "ridge" / "tokens_mean.npy")
-    centred = None
+    true = actual[:] - mean
     for name, path in (("ridge", "ridge/tokens"), ("knn", "ridge/knn_tokens")):
-        if not (work.folder / f"{path}.npy").is_file():
-            continue
         plain = prediction(work, path)
-        centred = actual[:] - mean if centred is None else centred
         found[name] = (plain, actual)
-        found[f"{name}_centred"] = (plain - mean, centred)
+        found[f"{name}_centred"] = (plain - mean, true)
     return found

@@ -29,7 +29,7 @@ CEILINGS = {
     "both": ("ceiling_both",),
     "both_unblended": ("ceiling_both",),
     "ridge": ("ceiling_both", "ceiling_generator", "ceiling_vae"),
-    "ridge_latents": ("ceiling_vae",),
+    "ridge_latents": ("ceiling_both", "ceiling_vae"),
     "knn": (),
 }
 """Which system a picture system cannot be expected to pass, the first of those that were drawn.
