@@ -177,7 +177,8 @@ def test_swav_weights_lose_their_prefix_and_heads(tmp_path: Path) -> None:
     mean, std = (torch.tensor(x)[:, None, None] for x in features.NETWORKS["swav"].statistics)
     with torch.no_grad():
         expected = model((images - mean) / std)
-    torch.testing.assert_close(found[0].extract(images), expected)
+    # channels last adds up in another order; features are of size 6 here
+    torch.testing.assert_close(found[0].extract(images), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture

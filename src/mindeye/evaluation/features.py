@@ -112,7 +112,8 @@ class LoadedNetwork:
         def features(batch: Tensor) -> list[Tensor]:
             pixels = batch.to(self.device, torch.float32)
             resized = resize_images(pixels, size, antialias=False)
-            found = self.module((resized - mean) / std)
+            normal = ((resized - mean) / std).contiguous(memory_format=torch.channels_last)
+            found = self.module(normal)
             return [found[place] for place in wanted]
 
         return _in_batches(features, images, self.batch)
@@ -292,7 +293,9 @@ def load_network(
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise CheckpointError(f"{path} does not load as {network.title}: {reason}") from error
     place = torch.device(device)
-    return LoadedNetwork(module.to(place), tuple(_by_weights()[network.weights]), place)
+    # Channels last: Inception takes two thirds of the time on a CPU, the others 0.85 to 0.9.
+    module = module.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return LoadedNetwork(module, tuple(_by_weights()[network.weights]), place)
 
 
 def _verify(path: Path) -> None:
