@@ -22,11 +22,13 @@ GAP = 4
 MOST_QUERIES = 50
 
 
-def pictures_of(gallery: Gallery, rows: NDArray[np.int64]) -> list[NDArray[np.uint8] | None]:
+def pictures_of(
+    gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
+) -> list[NDArray[np.uint8] | None]:
     """Return the pictures (H, W, 3) of rows; None for those that are not on this machine.
 
-    Names out of the tables are looked up below the source that the gallery was built from, and
-    nowhere else.
+    Names out of the tables are looked up below `root`, by default the source that the gallery was
+    built from, and nowhere else.
     """
     table = gallery.metadata(rows)
     parts = [part for part in gallery.info.parts if part.rows]
@@ -34,12 +36,14 @@ def pictures_of(gallery: Gallery, rows: NDArray[np.int64]) -> list[NDArray[np.ui
     shards: dict[Path, dict[str, Sample]] = {}
     found: list[NDArray[np.uint8] | None] = []
     for row, where in zip(table["row"], table["where"], strict=True):
-        if row < 0 or not gallery.has_vectors or not is_inside(where):
+        if row < 0 or not (root or gallery.has_vectors) or not is_inside(where):
             found.append(None)
             continue
-        source = Path(parts[int(np.searchsorted(ends, row, side="right"))].source)
-        root = source if source.is_dir() else source.parent
-        found.append(_picture(root, where, shards))
+        if root is None:
+            source = Path(parts[int(np.searchsorted(ends, row, side="right"))].source)
+            found.append(_picture(source if source.is_dir() else source.parent, where, shards))
+        else:
+            found.append(_picture(root, where, shards))
     return found
 
 

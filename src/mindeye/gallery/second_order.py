@@ -1,0 +1,158 @@
+"""Second-order selection: of the nearest by pooled embedding, the one nearest by all tokens.
+
+A gallery of billions can be searched by one vector a picture, not by all its tokens. MindEye (arXiv
+2305.18274, its retrieval from LAION-5B) so asks for the 16 nearest pictures by a predicted pooled
+embedding of 1 x 768, embeds these 16 with all 257 x 768 tokens, and takes the one whose tokens are
+nearest to those predicted. Scores of either order are cosines, the second's of flattened tokens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindeye.errors import DataError
+from mindeye.gallery.base import NOTHING, unit_rows
+from mindeye.gallery.exact import RESOLUTION
+from mindeye.gallery.source_pictures import embedded
+from mindeye.gallery.store import Gallery
+from mindeye.gallery.strip import pictures_of
+from mindeye.progress import track
+from mindeye.targets.encoders import Encoder
+
+NEIGHBOURS = 16
+"""How many neighbours the paper selects from."""
+
+
+class Selection(NamedTuple):
+    """What the second order says of the answers of the first.
+
+    Attributes
+    ----------
+    scores
+        (Q, k) float32 cosines in [-1, 1] of flattened tokens, in the order of the first order's
+        answers; -inf where there is no row.
+    ranks
+        (Q, k) int64, the 0-based rank of every answer by these scores; equal ones in first order.
+    picks
+        (Q,) int64, the first-order rank of the answer of second-order rank 0.
+    """
+
+    scores: NDArray[np.float32]
+    ranks: NDArray[np.int64]
+    picks: NDArray[np.int64]
+
+
+def select(
+    gallery: Gallery,
+    rows: NDArray[np.int64],
+    tokens: NDArray[Any],
+    encoder: Encoder,
+    *,
+    root: Path | None = None,
+    batch_size: int = 64,
+) -> Selection:
+    """Put the answers of a first search in the order of all their tokens.
+
+    Every picture is read and embedded once, however many queries found it, and only a batch of them
+    is held at a time.
+
+    Parameters
+    ----------
+    gallery
+        That was asked.
+    rows
+        (Q, k) answers, best first; -1 for none.
+    tokens
+        (Q, K, D) predicted tokens, of any float type and norm; may be memory-mapped.
+    encoder
+        Gives all tokens (K, D) of a picture.
+    root
+        Folder below which pictures are looked up; None for the gallery's own sources.
+    batch_size
+        Pictures embedded at once.
+
+    Raises
+    ------
+    DataError
+        If the tokens are not those of the encoder, one is not finite, or the picture of an answer
+        is missing or not readable; names it.
+    """
+    if tokens.shape != (len(rows), encoder.tokens, encoder.width):
+        raise DataError(
+            f"the predicted tokens have shape {tokens.shape}; {encoder.id} gives "
+            f"{encoder.tokens} x {encoder.width}, and there are {len(rows)} queries"
+        )
+    scores = np.full(rows.shape, -np.inf, dtype=np.float32)
+    wanted = np.unique(rows[rows != NOTHING])
+    for first in track(range(0, len(wanted), batch_size), "second order"):
+        own = wanted[first : first + batch_size]
+        pictures = neighbour_pictures(gallery, own, root=root)
+        near, _ = unit_rows(embedded(pictures, encoder), f"{encoder.id} of rows of {gallery.path}")
+        for q in np.flatnonzero(np.isin(rows, own).any(axis=1)):
+            places = np.flatnonzero(np.isin(rows[q], own))
+            brain, _ = unit_rows(tokens[q].reshape(1, -1), "predicted tokens", first=int(q))
+            # einsum adds up every row in the same order, so that equal tokens have equal scores.
+            found = near[np.searchsorted(own, rows[q, places])]
+            scores[q, places] = np.einsum("rd,d->r", found, brain[0])
+    return ranked(scores)
+
+
+def ranked(scores: NDArray[np.float32]) -> Selection:
+    """Rank answers (Q, k), which are in first order, by their second-order scores.
+
+    Scores closer than the rounding of an embedding computed in another batch count as equal, and
+    equal ones stay in first order.
+    """
+    places = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    order = np.lexsort((places, -np.round(scores / RESOLUTION)), axis=1)
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, places, axis=1)
+    return Selection(scores, ranks, order[:, 0])
+
+
+def neighbour_pictures(
+    gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
+) -> list[NDArray[np.uint8]]:
+    """Return the pictures (H, W, 3) of rows, all of them.
+
+    Raises
+    ------
+    DataError
+        If one is missing or not readable; names its row, id and where it should be.
+    """
+    found = pictures_of(gallery, rows, root=root)
+    lost = [row for row, picture in zip(rows, found, strict=True) if picture is None]
+    if lost:
+        line = gallery.metadata(np.array(lost[:1], dtype=np.int64)).iloc[0]
+        below = root if root is not None else _source_of(gallery, int(lost[0]))
+        raise DataError(
+            f"the picture of row {line['row']} of {gallery.path} (id {line['id']!r}) is missing or "
+            f"not readable: {line['where'] or 'no place told'} below {below}; put it back, or name "
+            "the folder of the pictures with --root"
+        )
+    return [picture for picture in found if picture is not None]
+
+
+def is_without_pictures(
+    gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
+) -> bool:
+    """Tell whether a gallery is of embeddings alone, judged by some rows of it.
+
+    A gallery that was built from pictures is not, even if they have gone since.
+    """
+    built = {gallery.info.roots.get(part.source) for part in gallery.info.parts}
+    if root is not None or built & {"pictures", "shards"}:
+        return False
+    return not any(picture is not None for picture in pictures_of(gallery, rows))
+
+
+def _source_of(gallery: Gallery, row: int) -> str:
+    parts = [part for part in gallery.info.parts if part.rows]
+    ends = np.cumsum([part.rows for part in parts], dtype=np.int64)
+    if not len(parts):
+        return str(gallery.path)
+    return parts[int(np.searchsorted(ends, row, side="right"))].source
