@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mindeye.cli.bulk import add_gallery_embed, gallery_embed
 from mindeye.cli.data import facts_text
-from mindeye.settings import add_fields, from_flags
+from mindeye.errors import UsageError
+from mindeye.settings import add_fields, from_flags, run_config
+
+if TYPE_CHECKING:
+    from mindeye.gallery.store import Gallery
 
 NewParser = Callable[..., ArgumentParser]
+
+OF_A_RUN = ("pooled_run", "root", "out")
 
 
 def add_gallery(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
@@ -66,7 +72,10 @@ def _add_search(what: Any, new: NewParser) -> None:
     )
     search.add_argument("folder", type=Path, help="a gallery, or an index of clip-retrieval")
     search.add_argument(
-        "--query", type=Path, required=True, help="embeddings .npy (Q, D), or a picture"
+        "--query",
+        type=Path,
+        required=True,
+        help="embeddings .npy (Q, D), a picture, or the folder of a run",
     )
     search.add_argument("--k", type=int, default=16, help="answers a query")
     search.add_argument("--json", type=Path, default=None, help="file to write the answers to")
@@ -78,7 +87,24 @@ def _add_search(what: Any, new: NewParser) -> None:
         ("ef", "candidates while HNSW is searched"),
     ):
         search.add_argument(f"--{name}", type=int, default=None, help=f"{text}, this time")
+    _add_run_search(search)
     what.add_subcommand("search", search, help="ask a gallery")
+
+
+def _add_run_search(search: ArgumentParser) -> None:
+    search.add_argument(
+        "--second-order",
+        type=str,
+        default="tokens",
+        choices=["tokens", "none"],
+        help="of a run: select among the k nearest by all tokens, as the paper does, or not",
+    )
+    for name, text in (
+        ("pooled-run", "of a run: another one of the same subject that looks up the k nearest"),
+        ("root", "of a run: folder of the gallery's pictures, if that is not its source"),
+        ("out", "of a run: folder for the picks as reconstructions, see `mindeye evaluate`"),
+    ):
+        search.add_argument(f"--{name}", type=Path, default=None, help=text)
 
 
 def gallery(flags: Namespace) -> str:
@@ -117,6 +143,11 @@ def _search(flags: Namespace) -> str:
     asked = open_gallery(flags.folder)
     if asked.info.backend != "exact":
         asked = asked.with_options(**options)
+    if flags.query.is_dir():
+        return _search_with_run(flags, asked)
+    given = [name for name in OF_A_RUN if flags[name] is not None]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} goes with a run as --query; leave it out")
     queries = queries_of(flags.query, asked, weights=flags.weights)
     found = search_gallery(asked, queries, flags.k)
     lines = [*found.notes, as_text(queries, found)]
@@ -126,4 +157,34 @@ def _search(flags: Namespace) -> str:
     if flags.pictures is not None:
         shown = write_strip(asked, found, flags.pictures)
         lines.append(f"{flags.pictures} shows {shown} pictures")
+    return "\n".join(lines)
+
+
+def _search_with_run(flags: Namespace, asked: Gallery) -> str:
+    from mindeye.runs import write_json
+    from mindeye.stages import open_run
+    from mindeye.stages.gallery_retrieved import (
+        answers_json,
+        answers_text,
+        draw_strip,
+        write_retrieved,
+    )
+    from mindeye.stages.gallery_search import RunSearchConfig, search_with_run
+
+    work = open_run(flags.query, run_config)
+    other = open_run(flags.pooled_run, run_config) if flags.pooled_run is not None else None
+    config = RunSearchConfig(k=flags.k, second_order=flags.second_order, root=flags.root)
+    answers = search_with_run(work, asked, config, pooled_work=other)
+    lines = [*answers.found.notes, answers_text(answers)]
+    if flags.json is not None:
+        write_json(flags.json, answers_json(work, asked, answers))
+        lines.append(f"{flags.json} holds all answers")
+    if flags.pictures is not None:
+        shown = draw_strip(work, asked, answers, flags.pictures, config)
+        lines.append(f"{flags.pictures} shows {shown} stimuli")
+    if flags.out is not None:
+        same = write_retrieved(work, asked, answers, flags.out, config)
+        lines.append(
+            f"{flags.out} holds the picks; {same} of {len(answers.rows)} are the very picture seen"
+        )
     return "\n".join(lines)
