@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import synthetic_controls
 import torch
 
 from mindeye import retrieval
@@ -12,7 +13,7 @@ from mindeye.evaluation.features import NETWORKS, FunctionExtractor
 from mindeye.evaluation.picture_rows import Seen, picture_rows
 from mindeye.evaluation.retrieval_rows import retrieval_rows, rows_from_scores
 from mindeye.evaluation.scoring import Scoring
-from mindeye.evaluation.table import Row
+from mindeye.evaluation.table import Scored
 from mindeye.report.data import ReportData, SubjectFacts
 
 QUICK = Scoring(candidates=30, draws=10, resamples=200, shuffles=50, slow_shuffles=2)
@@ -77,7 +78,7 @@ def curves(seed: int = 0) -> list[dict[str, Any]]:
 
 def rows_for(
     brain: torch.Tensor, image: torch.Tensor, systems: dict[str, np.ndarray], seen: np.ndarray
-) -> list[Row]:
+) -> list[Scored]:
     rng = np.random.default_rng(1)
     noise = torch.Generator().manual_seed(1)
     ideal = rows_from_scores(
@@ -91,6 +92,14 @@ def rows_for(
     for name, extra in (("mindeye", 0.0), ("mindeye_backbone", 1.0), ("ridge", 2.0)):
         worse = brain + extra * torch.randn(brain.shape, generator=noise)
         rows += retrieval_rows(name, worse, image, rng=rng, scoring=QUICK, ceiling=ceiling)
+    order = torch.randperm(len(image), generator=noise)
+    for name, shown in (
+        ("random_training", image[order]),
+        ("nearest_training_true", image + 2.0 * torch.randn(image.shape, generator=noise)),
+        ("nearest_training_predicted", image + 3.0 * torch.randn(image.shape, generator=noise)),
+        ("noise_ceiling", image + 1.1 * torch.randn(image.shape, generator=noise)),
+    ):
+        rows += retrieval_rows(name, shown, image, rng=rng, scoring=QUICK)
     rows += ideal
     encoder = FunctionExtractor("zoo_clip", lambda x: torch.nn.functional.avg_pool2d(x, 4))
     shown = Seen(channels_first(seen), [encoder], size=None)
@@ -103,11 +112,12 @@ def rows_for(
             rng=rng,
             scoring=QUICK,
             ceilings=ceilings,
+            k={"both": 4, "low": None}.get(name, 1),
         )
         if name == "ceiling_generator":
             ceilings = {one.row.metric: one.row.value for one in found}
         rows += found
-    return [one.row for one in rows]
+    return synthetic_controls.with_references(rows)
 
 
 def coloured(n: int = 90, *, size: int = 64, **changes: Any) -> ReportData:
@@ -122,6 +132,16 @@ def coloured(n: int = 90, *, size: int = 64, **changes: Any) -> ReportData:
     }
     image = torch.randn(n, 24, generator=torch.Generator().manual_seed(0))
     brain = image + 1.5 * torch.randn(n, 24, generator=torch.Generator().manual_seed(1))
+    stand_ins = {
+        "mean_picture": np.broadcast_to(seen.mean(axis=0), seen.shape).copy(),
+        "random_training": scenes(n, size, np.random.default_rng(5)),
+        "nearest_training_true": blurred(seen, 16, 0.1, rng),
+        "nearest_training_predicted": blurred(seen, 16, 0.3, rng),
+    }
+    training = torch.randn(3 * n, 24, generator=torch.Generator().manual_seed(3))
+    scored = rows_for(brain, image, stand_ins | systems, seen)
+    scored += synthetic_controls.collapse_rows(image, training)
+    points, findings = synthetic_controls.controls(scored, image, training, QUICK)
     fields: dict[str, Any] = {
         "title": "Reading pictures from a simulated visual cortex",
         "subject": SubjectFacts(
@@ -131,7 +151,9 @@ def coloured(n: int = 90, *, size: int = 64, **changes: Any) -> ReportData:
         "ranks": retrieval.ranks(brain, image).numpy(),
         "pictures": {name: as_uint8(images) for name, images in systems.items()},
         "retrieved": retrieval.top_matches(brain, image, 8)[0].numpy(),
-        "rows": rows_for(brain, image, systems, seen),
+        "rows": [one.row for one in scored],
+        "points": points,
+        "findings": findings,
         "missing": [
             {"metric": f"{x.comparison}_{x.name}", "why": f"{x.weights} is not here", "how": x.how}
             for x in NETWORKS.values()
@@ -178,6 +200,6 @@ def digits() -> ReportData:
         ranks=retrieval.ranks(brain, image).numpy(),
         pictures={"high": high},
         retrieved=retrieval.top_matches(brain, image, 8)[0].numpy(),
-        rows=retrieval_rows("mindeye", brain, image, rng=rng, scoring=QUICK),
+        rows=[one.row for one in retrieval_rows("mindeye", brain, image, rng=rng, scoring=QUICK)],
         problems=["Only 10 test pictures: every interval is wide.", "<b>Escaping</b> & such."],
     )

@@ -178,9 +178,9 @@ def test_tiles_prefer_the_papers_network_to_the_encoder_in_use(data: ReportData)
 
 def test_every_tile_names_interval_chance_floor_ceiling_and_n(data: ReportData) -> None:
     for tile in headline_tiles(data):
-        assert [label for label, _ in tile.facts] == [
-            "95% interval", "chance", "floor", "ceiling", "n"
-        ]  # fmt: skip
+        labels = [label for label, _ in tile.facts]
+        assert labels[:4] == ["95% interval", "chance", "floor", "ceiling"]
+        assert "n" in labels[4:]
 
 
 def test_text_from_the_run_is_escaped(data: ReportData) -> None:

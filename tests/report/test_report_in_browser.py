@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,11 +12,25 @@ from typing import Any
 import pytest
 import synthetic_run
 
+from mindeye.evaluation.controls.points import Finding
 from mindeye.evaluation.features import NETWORKS
 from mindeye.report import names
 from mindeye.report.build import build_report
+from mindeye.report.data import ReportData
 
-BUILDERS = {"coloured": lambda: synthetic_run.coloured(30), "digits": synthetic_run.digits}
+
+def warned() -> ReportData:
+    """The coloured run, whose decoder only classifies."""
+    data = synthetic_run.coloured(30)
+    caught = Finding("same_cluster_of_pictures", "mindeye", False, "It tells clusters apart.")
+    return dataclasses.replace(data, findings=[*data.findings, caught])
+
+
+BUILDERS = {
+    "coloured": lambda: synthetic_run.coloured(30),
+    "digits": synthetic_run.digits,
+    "warned": warned,
+}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -83,8 +98,8 @@ def test_every_picture_is_decoded_and_seen_at_a_generous_size(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 820, 1280])
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("width", [390, 820, 1001, 1280])
+@pytest.mark.parametrize("name", ["coloured", "digits"])
 def test_nothing_sticks_out_sideways(
     browser: Any, reports: dict[str, Path], name: str, width: int, scheme: str
 ) -> None:
@@ -127,6 +142,53 @@ def test_missing_networks_are_named_where_a_reader_looks(
         assert network.weights.rpartition("/")[2] in text
 
 
+def test_warnings_are_read_first_and_findings_unfold(
+    browser: Any, reports: dict[str, Path]
+) -> None:
+    page = Visit(browser, reports["warned"]).page
+    assert "tells clusters apart" in page.inner_text(".problems")
+    marks = page.eval_on_selector_all("#believe .mark", "all => all.map(m => m.innerText)")
+    assert marks[0] == "warning"
+    assert "warning" not in marks[1:]
+    assert page.locator(".checks").inner_text().count("never saw a brain") == 1
+    top, belief, training = (
+        page.locator(s).bounding_box()["y"] for s in ("#metrics", "#believe", "#training")
+    )
+    assert top < belief < training
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_letters_of_references_do_not_cover_each_other(
+    browser: Any, reports: dict[str, Path], width: int
+) -> None:
+    page = Visit(browser, reports["coloured"], width).page
+    gaps = page.eval_on_selector_all(
+        ".rowdot .letters",
+        """all => all.flatMap(row => {
+          const left = [...row.querySelectorAll('b')].map(b => b.getBoundingClientRect().left);
+          left.sort((a, b) => a - b);
+          return left.slice(1).map((x, i) => x - left[i]); })""",
+    )
+    assert len(gaps) > 10
+    assert min(gaps) >= 12  # letters are 14 px wide
+
+
+def test_figures_of_controls_have_a_height_and_stay_in_their_frame(
+    browser: Any, reports: dict[str, Path]
+) -> None:
+    page = Visit(browser, reports["coloured"], 390).page
+    sizes = page.eval_on_selector_all(
+        "#believe .curve", "all => all.map(c => c.querySelector('svg').getBoundingClientRect())"
+    )
+    assert len(sizes) >= 4
+    assert all(box["height"] > 100 and box["right"] <= 390 for box in sizes)
+    tracks = page.eval_on_selector_all(
+        "#believe .track", "all => all.map(t => t.getBoundingClientRect().width)"
+    )
+    assert len(tracks) > 20
+    assert min(tracks) > 100
+
+
 def test_systems_that_did_not_run_have_no_column(browser: Any, reports: dict[str, Path]) -> None:
     heads = Visit(browser, reports["digits"]).page.locator("#pictures .head").first.inner_text()
     assert heads.split("\n") == ["Seen", "High level"]
@@ -136,13 +198,21 @@ def test_systems_that_did_not_run_have_no_column(browser: Any, reports: dict[str
 def test_text_stands_out_from_the_paper(
     browser: Any, reports: dict[str, Path], scheme: str
 ) -> None:
-    page = Visit(browser, reports["digits"], scheme=scheme).page
+    page = Visit(browser, reports["warned"], scheme=scheme).page
     contrast = """selector => {
       const lum = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
           .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
         return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-      const a = lum(getComputedStyle(document.querySelector(selector)).color);
-      const b = lum(getComputedStyle(document.body).backgroundColor);
+      const paper = e => { const c = getComputedStyle(e).backgroundColor;
+        return c === 'rgba(0, 0, 0, 0)' && e.parentElement ? paper(e.parentElement) : c; };
+      const found = document.querySelector(selector);
+      const a = lum(getComputedStyle(found).color), b = lum(paper(found));
       return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); }"""
-    for selector in ("h1", ".sentence", ".lead", ".who", ".rowdot > span", ".tile dt", "footer"):
+    plain = ("h1", ".sentence", ".lead", ".who", ".rowdot > span", ".tile dt", "footer")
+    belief = (
+        ".problems li", ".checks p", ".checks .passed > .mark", ".checks .warning > .mark",
+        ".checks summary", ".letters .is-floor", ".letters .is-ceiling", ".beside > span",
+        ".evidence .caption", ".curve .keys span", ".notes li", "td.floor", "tr.metric small",
+    )  # fmt: skip
+    for selector in (*plain, *belief):
         assert page.evaluate(contrast, selector) >= 4.5, selector

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 from mindeye import runs
 from mindeye.evaluation.table import Row
 from mindeye.report import figures, names, pictures
+from mindeye.report.belief import evidence
+from mindeye.report.checklist import WORDS, checklist, headline_problems
 from mindeye.report.data import ReportData
+from mindeye.report.score_table import score_table
 
 _TILES = 4
 _FEATURE_PREFERENCE = ("two_way_clip_vit_l14", "two_way_inception_v3", "two_way_alexnet5")
@@ -63,10 +67,10 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    panels = figures.dot_panels(data.rows)
     gallery_size = len(data.seen if data.gallery is None else data.gallery)
     return environment.get_template("report.html.j2").render(
         data=data,
+        problems=[*data.problems, *headline_problems(data.findings)],
         facts=subject_facts(data),
         sentence=data.sentence or first_sentence(data),
         tiles=headline_tiles(data),
@@ -78,14 +82,30 @@ def render(data: ReportData) -> str:
         ),
         gallery_size=gallery_size,
         per_group=len(next(iter(pictures.shown(data).values()))),
-        panels={g: [p for p in panels if p.group == g] for g in ("retrieval", "pictures")},
-        table=[_table_row(row) for row in figures.by_metric(data.rows)],
+        table=score_table(data.rows),
         missing=[(m, names.metric_name(m["metric"]).title) for m in data.missing],
+        checks=checklist(data.findings),
+        words=WORDS,
+        evidence=evidence(data.points, data.rows),
         curves=figures.curve_panels(data.curves),
         configuration=flattened(data.configuration),
         timings=_timings(data.timings),
         level=f"{100 * data.level:g}%",
+        **_panels(data.rows),
     )
+
+
+def _panels(rows: Sequence[Row]) -> dict[str, Any]:
+    """Dot panels by group, and the references that are marked in any of them."""
+    drawn = figures.dot_panels(rows)
+    panels: dict[str, list[figures.DotPanel]] = defaultdict(list)
+    for panel in drawn:
+        panels[panel.group].append(panel)
+    marked = {mark.letter for panel in drawn for mark in panel.references}
+    return {
+        "panels": panels,
+        "references": [one for one in names.REFERENCES.values() if one.letter in marked],
+    }
 
 
 def headline_tiles(data: ReportData) -> list[Tile]:
@@ -166,7 +186,12 @@ def _tile(row: Row, data: ReportData) -> Tile:
         if value is None and label != "chance":
             text = "not known"
         facts.append((label, text))
+    lookup = row.references.get("nearest_training_predicted")
+    if lookup is not None:
+        facts.append(("training lookup", names.number(lookup, name.scale, unit=False)))
     facts.append(("n", f"{row.n:,}"))
+    if row.k is not None:
+        facts.append(("drawn per picture", f"{row.k}"))
     return Tile(
         title=name.title,
         system=names.system_name(row.system),
@@ -175,35 +200,6 @@ def _tile(row: Row, data: ReportData) -> Tile:
         facts=facts,
         panel=figures.single_dot(row),
     )
-
-
-def _table_row(row: Row) -> dict[str, Any]:
-    name = names.metric_name(row.metric, row.note)
-
-    def text(value: float | None) -> str:
-        return names.number(value, name.scale)
-
-    has_interval = row.low is not None and row.high is not None
-    return {
-        "title": name.title,
-        "metric": row.metric,
-        "system": names.system_name(row.system),
-        "is_main": row.system in names.MAIN_SYSTEMS,
-        "cells": [
-            ("Value", text(row.value)),
-            (
-                "Interval",
-                f"{names.number(row.low, name.scale, unit=False)} – {text(row.high)}"
-                if has_interval
-                else "–",
-            ),
-            ("Chance", text(row.chance)),
-            ("Floor", text(row.floor)),
-            ("Ceiling", text(row.ceiling)),
-            ("n", f"{row.n:,}"),
-        ],
-        "note": row.note,
-    }
 
 
 def _timings(timings: Mapping[str, float]) -> list[tuple[str, str, float]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
+from mindeye.evaluation.controls.points import Finding, Point
 from mindeye.evaluation.table import Row
 
 
@@ -73,6 +74,9 @@ class ReportData:
         The tidy table.
     missing
         Metrics that could not be computed: ``metric``, ``why``, ``how``.
+    points, findings
+        What the controls say (`mindeye.evaluation.controls`). Findings that warn of the run's own
+        systems or of the data are shown under the headline, after `problems`.
     curves
         Points of training curves: ``name``, ``value`` and ``step`` or ``epoch``. Names that
         differ in ``train`` / ``val`` only share a panel.
@@ -100,6 +104,8 @@ class ReportData:
     truth: NDArray[Any] | None = None
     rows: Sequence[Row] = ()
     missing: Sequence[Mapping[str, str]] = ()
+    points: Sequence[Point] = ()
+    findings: Sequence[Finding] = ()
     curves: Sequence[Mapping[str, Any]] = ()
     configuration: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

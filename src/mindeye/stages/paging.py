@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.data.subject_checks import describe
+from mindeye.errors import DataError
+from mindeye.evaluation.controls.points import Finding, Point, read_controls
 from mindeye.evaluation.table import read_rows
 from mindeye.fingerprints import config_dict
 from mindeye.report.build import build_report
@@ -69,6 +72,20 @@ def _retrieved(work: Workspace, name: str) -> NDArray[Any] | None:
     return np.load(path)[: len(work.drawn_ids)] if path.is_file() else None
 
 
+def controls(path: Path) -> tuple[list[Point], list[Finding]]:
+    """Read what the controls said; nothing where a run was scored without them."""
+    if not path.is_file():
+        return [], []
+    try:
+        return read_controls(path)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path} holds no points and findings of controls ({reason}); delete it and score the "
+            "run again"
+        ) from error
+
+
 def report_data(work: Workspace) -> ReportData:
     """Collect what the page shows; pictures of the drawn stimuli only."""
     folder = work.folder
@@ -80,6 +97,7 @@ def report_data(work: Workspace) -> ReportData:
     }
     stages = [p for p in sorted(folder.iterdir()) if (p / "stage.json").is_file()]
     table = read_json(folder / "metrics.json")
+    points, findings = controls(folder / "controls.json")
     return ReportData(
         title=f"MindEye: {work.subject.info.get('subject', work.subject.path.name)}",
         subject=_facts(work),
@@ -91,6 +109,8 @@ def report_data(work: Workspace) -> ReportData:
         truth=np.arange(drawn),
         rows=read_rows(folder / "metrics.json"),
         missing=table["missing"],
+        points=points,
+        findings=findings,
         curves=_curves(work),
         configuration=config_dict(work.config),
         versions=versions(),
