@@ -21,6 +21,7 @@ from mindeye.evaluation.controls.collapse import (
     out_of_span_row,
     training_span,
 )
+from mindeye.evaluation.controls.held_out import HeldOut, held_out_clusters
 from mindeye.evaluation.controls.measures import Measure, measures_of
 from mindeye.evaluation.controls.nearness import nearness, similarity_audit
 from mindeye.evaluation.controls.points import Finding, Point
@@ -31,7 +32,7 @@ from mindeye.evaluation.controls.strata import stratified
 from mindeye.evaluation.curves import nway_curves
 from mindeye.evaluation.retrieval_rows import retrieval_rows
 from mindeye.evaluation.scoring import Scoring
-from mindeye.evaluation.table import REFERENCES, Scored
+from mindeye.evaluation.table import Scored
 from mindeye.progress import track
 from mindeye.stages.conditions import region_predictions, trial_predictions
 from mindeye.stages.scoring.predictions import prediction
@@ -47,6 +48,9 @@ wider ones it is that of the pooled embedding (4,000 x 197,376 doubles would be 
 
 MAIN = ("mindeye", "ridge", "low", "high", "both")
 """Systems whose scores are split by how near a test picture is to training."""
+
+DECODERS = (*MAIN, "mindeye_backbone", "ridge_centred", "ridge_latents", "knn", "knn_centred")
+"""Systems that say something from the brain: others may score as their floor does."""
 
 CONDITIONED = ("full_top1", "median_rank")
 """Scores of the curves over trials and regions: of all test stimuli, without draws."""
@@ -73,12 +77,12 @@ def control_points(
     scored = [one for _, rows in groups for one in rows]
     said: list[Said] = [
         (nway_curves(scored, rng=stream(work, "nway"), scoring=scoring), []),
-        ([], floor_findings([one for one in scored if one.row.system not in REFERENCES])),
+        ([], floor_findings([one for one in scored if one.row.system in DECODERS])),
         ([], collapse_findings(scored)),
         _by_nearness(work, groups, scoring),
         candidates,
     ]
-    for control in track((_same_cluster, _trials, _regions), "controls"):
+    for control in track((_same_cluster, _held_out, _trials, _regions), "controls"):
         said.append(control(work, scoring))
     points, findings = zip(*said, strict=True)
     return [p for part in points for p in part], [f for part in findings for f in part]
@@ -87,9 +91,9 @@ def control_points(
 def pooled(work: Workspace, tokens: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return one vector (S, D) for tokens (S, K, D): the class token, else their mean."""
     if tokens.ndim == 2:
-        return np.asarray(tokens, dtype=np.float32)
+        return np.array(tokens, dtype=np.float32)
     first = tokens[:, 0] if work.encoder.has_class_token else tokens.mean(axis=1, dtype=np.float32)
-    return np.asarray(first, dtype=np.float32)
+    return np.array(first, dtype=np.float32)
 
 
 def _true_pooled(work: Workspace, ids: Sequence[str]) -> NDArray[np.float32]:
@@ -137,29 +141,52 @@ def _by_nearness(work: Workspace, groups: Sequence[Group], scoring: Scoring) -> 
 
 
 def _same_cluster(work: Workspace, scoring: Scoring) -> Said:
-    test = _true_pooled(work, work.test_ids)
+    training = _true_pooled(work, work.subject.splits["train"])
     labels = cluster_labels(
-        test,
+        _true_pooled(work, work.test_ids),
         rng=stream(work, "clusters"),
-        training=_true_pooled(work, work.subject.splits["train"]),
+        training=training,
         clusters=work.config.evaluate.clusters or None,
     )
+    true = np.array(work.embeddings("tokens")[work.rows(work.test_ids)], dtype=np.float32)
+    mean = np.load(work.folder / "ridge" / "tokens_mean.npy")
     points: list[Point] = []
     findings: list[Finding] = []
     for name, path in _decoders(work):
-        predicted = prediction(work, path)
-        scores = cosine_scores(
-            name, "brain_to_image", predicted, work.embeddings("tokens")[work.rows(work.test_ids)]
+        predicted = np.array(prediction(work, path), dtype=np.float32)
+        # What all pictures have in common tells none of them apart.
+        scores = cosine_scores(name, "brain_to_image", predicted - mean, true - mean)
+        own = prediction_labels(
+            pooled(work, predicted), rng=stream(work, f"own clusters {name}"), training=training
         )
-        own = prediction_labels(pooled(work, predicted), rng=stream(work, f"own clusters {name}"))
         kinds: tuple[tuple[By, NDArray[np.int64]], ...]
         kinds = (("pictures", labels), ("predictions", own))
         for by, chosen in kinds:
-            found = same_cluster(
-                scores, chosen, by=by, rng=stream(work, f"{by} {name}"), scoring=scoring
-            )
+            rng = stream(work, f"{by} {name}")
+            found = same_cluster(scores, chosen, by=by, rng=rng, scoring=scoring)
             points += found[0]
             findings += found[1]
+    return points, findings
+
+
+def _held_out(work: Workspace, scoring: Scoring) -> Said:
+    """Only where whole clusters were held out: there, test pictures are of no trained kind."""
+    preparation = work.subject.info.get("preparation", {})
+    if preparation.get("config", {}).get("test") != "clusters":
+        return [], []
+    train, test = (_true_pooled(work, ids) for ids in (work.subject.splits["train"], work.test_ids))
+    rng = stream(work, "held-out clusters")
+    # Labels of test begin after those of training: no cluster is in both.
+    trained = cluster_labels(train, rng=rng)
+    held = HeldOut(test, cluster_labels(test, rng=rng) + trained.max() + 1, train, trained)
+    points: list[Point] = []
+    findings: list[Finding] = []
+    for name, path in _decoders(work):
+        rng = stream(work, f"held-out clusters {name}")
+        predicted = pooled(work, prediction(work, path))
+        found = held_out_clusters(name, predicted, held, rng=rng, scoring=scoring)
+        points += found[0]
+        findings += found[1]
     return points, findings
 
 
