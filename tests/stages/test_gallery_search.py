@@ -129,6 +129,18 @@ def test_a_pooled_run_gives_the_first_order(made, knowing):
     np.testing.assert_array_equal(again.second.scores, both.second.scores)
 
 
+def test_ridge_looks_up_by_its_own_token_0(made):
+    gallery, work = open_gallery(made / "g"), open_run(made / "run", run_config)
+    found = search_with_run(work, gallery, RunSearchConfig(k=3, first_order="ridge"))
+    queries = np.load(made / "run" / "ridge" / "tokens.npy")[:, 0]
+    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    scores = queries @ gallery.vectors.take(np.arange(len(gallery))).T
+    rows = np.argsort(-scores, axis=1)[:, :3]
+    np.testing.assert_array_equal(found.found.matches.rows, rows)
+    assert not any("token 0" in note for note in found.found.notes)
+    assert found.second is not None
+
+
 def test_a_pooled_run_of_another_subject_is_refused(made):
     other = open_run(made / "pooled", run_config)
     info = {**other.subject.info, "fingerprint": "another"}

@@ -99,6 +99,13 @@ def _add_run_search(search: ArgumentParser) -> None:
         choices=["tokens", "none"],
         help="of a run: select among the k nearest by all tokens, as the paper does, or not",
     )
+    search.add_argument(
+        "--first-order",
+        type=str,
+        default="decoder",
+        choices=["decoder", "ridge"],
+        help="of a run: whose prediction looks up the k nearest",
+    )
     for name, text in (
         ("pooled-run", "of a run: another one of the same subject that looks up the k nearest"),
         ("root", "of a run: folder of the gallery's pictures, if that is not its source"),
@@ -173,7 +180,7 @@ def _search_with_run(flags: Namespace, asked: Gallery) -> str:
 
     work = open_run(flags.query, run_config)
     other = open_run(flags.pooled_run, run_config) if flags.pooled_run is not None else None
-    config = RunSearchConfig(k=flags.k, second_order=flags.second_order, root=flags.root)
+    config = RunSearchConfig(flags.k, flags.second_order, flags.first_order, flags.root)
     answers = search_with_run(work, asked, config, pooled_work=other)
     lines = [*answers.found.notes, answers_text(answers)]
     if flags.json is not None:

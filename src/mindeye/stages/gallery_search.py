@@ -14,16 +14,18 @@ from mindeye.gallery.query import Found, Queries, queries_from, search_gallery
 from mindeye.gallery.second_order import NEIGHBOURS, Selection, is_without_pictures, select
 from mindeye.gallery.store import Gallery, Space
 from mindeye.stages.scoring.controls import pooled
-from mindeye.stages.scoring.predictions import decoded
+from mindeye.stages.scoring.predictions import decoded, prediction
 from mindeye.stages.workspace import Workspace
+
+FirstOrder = Literal["decoder", "ridge"]
 
 PROBED = 64
 """Answers by which it is judged whether a gallery of embeddings has pictures at hand."""
 
 CLASS_TOKEN_NOTE = (
     "first order by token 0 of the predicted tokens, which were trained all together and not to "
-    "look up by one of them; a pooled run of the same subject (targets.tokens=pooled) finds more: "
-    "--pooled-run"
+    "look up by one of them; a pooled run of the same subject (targets.tokens=pooled) finds more "
+    "(--pooled-run), and so does ridge regression's token 0 (--first-order ridge)"
 )
 MEAN_NOTE = (
     "first order by the mean of the predicted tokens, since the encoder has no class token; its "
@@ -41,6 +43,9 @@ class RunSearchConfig:
         Neighbours of the first order; the paper takes 16.
     second_order
         ``tokens`` selects among them by all tokens; ``none`` takes the nearest.
+    first_order
+        ``decoder`` looks up by what the run's decoder predicts, ``ridge`` by what its ridge
+        regression does, which fits every token for itself.
     root
         Folder below which the gallery's pictures lie, where that is not the source it was built
         from.
@@ -50,6 +55,7 @@ class RunSearchConfig:
 
     k: int = NEIGHBOURS
     second_order: Literal["tokens", "none"] = "tokens"
+    first_order: FirstOrder = "decoder"
     root: Path | None = None
     batch_size: int = 64
 
@@ -123,7 +129,8 @@ def search_with_run(
     UsageError
         If k is less than 1.
     """
-    queries, by = run_queries(work if pooled_work is None else pooled_work, gallery)
+    asking = work if pooled_work is None else pooled_work
+    queries, by = run_queries(asking, gallery, config.first_order)
     if pooled_work is not None and pooled_work.subject.fingerprint != work.subject.fingerprint:
         raise DataError(
             f"{pooled_work.folder} decodes {pooled_work.subject.path}, {work.folder} decodes "
@@ -148,7 +155,9 @@ def search_with_run(
     return RunAnswers(queries, found, second, by)
 
 
-def run_queries(work: Workspace, gallery: Gallery) -> tuple[Queries, str]:
+def run_queries(
+    work: Workspace, gallery: Gallery, first_order: FirstOrder = "decoder"
+) -> tuple[Queries, str]:
     """Return what a run looks a gallery up by, one vector a test stimulus, and what it is.
 
     The pooled embedding that it predicts, token 0 of the tokens that it predicts, or their mean
@@ -159,7 +168,8 @@ def run_queries(work: Workspace, gallery: Gallery) -> tuple[Queries, str]:
     DataError
         If the gallery is of another encoder or width; both are named.
     """
-    encoder, tokens = work.encoder, decoded(work)
+    is_ridge = first_order == "ridge"
+    encoder, tokens = work.encoder, prediction(work, "ridge/tokens") if is_ridge else decoded(work)
     if gallery.info.space.tokens == "all" and gallery.info.space.id == encoder.id:
         vectors, identity, by = tokens.reshape(len(tokens), -1), encoder.id, "all tokens"
     elif tokens.ndim == 2 or tokens.shape[1] == 1:
@@ -171,8 +181,8 @@ def run_queries(work: Workspace, gallery: Gallery) -> tuple[Queries, str]:
     queries = queries_from(
         np.asarray(vectors), gallery, str(work.folder), space=space, names=work.test_ids
     )
-    notes = [*queries.notes, *_notes(work, gallery, by)]
-    return queries._replace(notes=notes), f"{by} of {work.folder}"
+    notes = [*queries.notes, *_notes(work, gallery, "" if is_ridge else by)]
+    return queries._replace(notes=notes), f"{by} of {work.folder}, {first_order}"
 
 
 def _notes(work: Workspace, gallery: Gallery, by: str) -> list[str]:
