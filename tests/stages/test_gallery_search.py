@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from small_zoo_run import WORDS
@@ -152,6 +153,29 @@ def test_a_pooled_run_of_another_subject_is_refused(made):
             RunSearchConfig(),
             pooled_work=other,
         )
+
+
+def test_without_a_class_token_the_mean_of_tokens_looks_up(small_subject, tmp_path):
+    words = [w for w in POOLED if not w.startswith("targets.")]
+    words += ["targets.encoder=pixels:16:8", "targets.generator=none"]
+    common = ["run", "demo", f"--subject-dir={small_subject.path}", "--until=predict"]
+    assert main([*common, f"--out={tmp_path / 'run'}", *words]) == 0
+    work = open_run(tmp_path / "run", run_config)
+    tokens = np.array(work.embeddings("tokens")[work.rows(work.test_ids)])
+    np.save(tmp_path / "run" / "predict" / "contrastive.npy", tokens)
+    np.save(tmp_path / "e.npy", tokens.mean(axis=1))
+    pictures = tmp_path / "p"
+    pictures.mkdir()
+    for i, picture in enumerate(small_subject.pictures_of(work.test_ids)):
+        Image.fromarray(picture).save(pictures / f"{i}.png")
+    table = {"id": work.test_ids, "where": [f"{i}.png" for i in range(len(tokens))]}
+    pd.DataFrame(table).to_parquet(tmp_path / "e.parquet")
+    assert main(["gallery", "build", f"{tmp_path / 'e.npy'}", f"--out={tmp_path / 'g'}"]) == 0
+    config = RunSearchConfig(k=4, root=pictures)
+    found = search_with_run(work, open_gallery(tmp_path / "g"), config)
+    np.testing.assert_array_equal(found.found.matches.rows[:, 0], np.arange(len(tokens)))
+    np.testing.assert_array_equal(found.rows, np.arange(len(tokens)))
+    assert any("no class token" in note for note in found.found.notes)
 
 
 def test_a_gallery_of_another_encoder_is_refused_and_both_are_named(made, tmp_path, capsys):
