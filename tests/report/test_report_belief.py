@@ -15,7 +15,7 @@ from mindeye.errors import DataError
 from mindeye.evaluation.controls.points import Finding, Point, write_controls
 from mindeye.evaluation.table import REFERENCES, Row
 from mindeye.report import figures, names
-from mindeye.report.belief import evidence
+from mindeye.report.belief import evidence, lookups
 from mindeye.report.build import headline_tiles, render
 from mindeye.report.checklist import checklist, headline_problems, plain
 from mindeye.report.data import ReportData
@@ -196,6 +196,30 @@ def test_every_control_of_the_run_has_its_figure_and_what_to_expect(data: Report
     assert [t.label for t in found["trials_averaged"].curves[0].x_ticks] == ["1", "2", "3"]
     near = [d.label for d in found["nearest_training"].panels[0].dots]
     assert near == ["all pictures", "nearest third", "middle third", "farthest third"]
+
+
+def test_metrics_that_a_lookup_wins_are_named() -> None:
+    def row(metric: str, value: float, lookup: float) -> Row:
+        return Row(
+            metric, "both", value, None, None, 9, None, None,
+            references={"nearest_training_predicted": lookup},
+        )  # fmt: skip
+
+    rows = [row("SSIM", 0.5, 0.4), row("two_way_swav", 0.8, 0.9), row("distance_x", 0.3, 0.2)]
+    (line,) = lookups(rows)
+    assert "on 1 of 3 metrics; not on Two-way, SwAV (80.0%, lookup 90.0%); Distance, x" in line
+
+
+def test_top_1_of_all_is_folded_only_where_the_pool_is_all() -> None:
+    def groups(rows: list[Row]) -> dict[str, str]:
+        return {p.metric: p.group for p in figures.dot_panels(rows)}
+
+    pool = Row("brain_to_image_top1", "mindeye", 0.5, None, None, 9, None, None)
+    full = dataclasses.replace(pool, metric="brain_to_image_full_top1")
+    assert groups([pool, full])["brain_to_image_full_top1"] == "more_retrieval"
+    other = dataclasses.replace(full, value=0.4)
+    assert groups([pool, other])["brain_to_image_full_top1"] == "retrieval"
+    assert groups([full])["brain_to_image_full_top1"] == "retrieval"
 
 
 def test_the_nway_curve_stands_where_the_numbers_say() -> None:

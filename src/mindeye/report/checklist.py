@@ -135,7 +135,7 @@ def _check(control: str, findings: Sequence[Finding]) -> Check:
     own = [f for f in ordered if _is_own(f)]
     firsts = list({f.system: f for f in reversed(own)}.values())[::-1]
     if control == "regions":  # the first metric's findings, one a region
-        firsts = own[:MOST_SHOWN]
+        firsts = [f for f in own if _metric_in(f) == _metric_in(own[0])]
     bad = [f for f in ordered if _mark(f) == "warning"]
     wanted = [f for f in bad if _is_own(f)] + firsts + bad + ordered[:1]
     shown = list(dict.fromkeys(id(f) for f in wanted))[:MOST_SHOWN]
@@ -150,6 +150,11 @@ def _check(control: str, findings: Sequence[Finding]) -> Check:
         shown=[_sentence(f) for f in ordered if id(f) in shown],
         folded=[_sentence(f) for f in ordered if id(f) not in shown],
     )
+
+
+def _metric_in(finding: Finding) -> str:
+    found = _METRIC.search(finding.text)
+    return found.group() if found else ""
 
 
 def _mark(finding: Finding) -> Mark:

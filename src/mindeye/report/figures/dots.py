@@ -6,7 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mindeye.evaluation.table import Row
 from mindeye.report.figures.axes import Tick, clip, nice_ticks, spread, tick_label
@@ -73,15 +73,23 @@ def dot_panels(rows: Sequence[Row]) -> list[DotPanel]:
     """One panel per metric that has an axis; the two directions of retrieval side by side.
 
     References and ceilings are marks beside the systems, not systems among them, unless a metric
-    has nothing else.
+    has nothing else. Top 1 of all is folded where the pool of top 1 already is all.
     """
     panels: dict[str, list[Row]] = defaultdict(list)
     for row in by_metric(rows):
         panels[row.metric].append(row)
-    return [
+    drawn = [
         dot_panel(metric, [r for r in group if r.system not in STAND_INS] or group, group)
         for metric, group in panels.items()
         if metric_name(metric).group != "other"
+    ]
+    scores = {panel.metric: [dot.at for dot in panel.dots] for panel in drawn}
+    return [
+        replace(panel, group="more_retrieval")
+        if panel.metric.endswith("_full_top1")
+        and scores[panel.metric] == scores.get(panel.metric.replace("full_", ""))
+        else panel
+        for panel in drawn
     ]
 
 
