@@ -230,7 +230,28 @@ def test_a_plan_of_nulls_alone_has_no_table_of_differences(
 
 
 def test_a_table_without_nulls_says_nothing_of_them(finished: Path) -> None:
-    assert "Permutation null" not in (finished / "ablation.md").read_text()
+    text = (finished / "ablation.md").read_text()
+    assert "Permutation null" not in text
+    assert "Spread over seeds" not in text
+
+
+def test_rows_that_change_the_seed_alone_end_the_table_with_their_spread(
+    small_subject: Subject, tmp_path: Path
+) -> None:
+    rows = {"mindeye": {"claim": "all"}} | {
+        f"seed {n}": {"claim": "luck", "fields": {"seed": n}} for n in (4, 5)
+    }
+    rows["other"] = {"claim": "more than luck", "fields": {"permutation": 1, "seed": 6}}
+    plan = read_plan(written(tmp_path, {**PLAN, "rows": rows}), PIXELS)
+    results = [
+        RowResult(row, {"PixCorr": Row("PixCorr", "high", v, 0, 1, 20, None, 0.1)}, "high", {})
+        for row, v in zip(plan.rows, (0.3, 0.1, 0.2, 0.9), strict=True)
+    ]
+    content = write_tables(plan, results, small_subject, tmp_path)
+    assert content["seeds"]["PixCorr"]["values"] == [0.3, 0.1, 0.2]
+    assert content["seeds"]["PixCorr"]["sd"] == pytest.approx(0.1)
+    text = (tmp_path / "ablation.md").read_text()
+    assert "| PixCorr | 3 | 0.200 | 0.100 | 0.100 to 0.300 |" in text
 
 
 def test_rows_judged_by_another_encoder_are_not_tested(tmp_path: Path) -> None:
@@ -365,10 +386,10 @@ def test_a_row_without_pictures_gets_dashes(small_subject: Subject, tmp_path: Pa
 
 def test_every_row_of_the_shipped_plans_is_a_valid_run() -> None:
     names = plan_names()
-    assert {"paper", "null"} <= set(names)
+    assert {"paper", "null", "seeds"} <= set(names)
     for name in names:
         plan = read_plan(name)
-        assert len(plan.rows) >= 12
+        assert len(plan.rows) >= (4 if name == "seeds" else 12)
         assert [r.name for r in plan.rows if not r.changes] == [plan.full]
 
 

@@ -19,6 +19,7 @@ from mindeye.stages.ablation_tests import (
     RowResult,
     all_differences,
     permutation_tests,
+    seed_spreads,
 )
 
 NAMES = {
@@ -69,6 +70,7 @@ def write_tables(
         "test_stimuli": len(subject.splits["test"]),
         "rows": [_record(*both) for both in zip(results, differences, strict=True)],
         "permutation": permutation_tests(results, full),
+        "seeds": seed_spreads(results, full),
     }
     write_json(out / "ablation.json", content)
     write_text(out / "ablation.csv", _csv(content["rows"]))
@@ -157,6 +159,8 @@ def _markdown(content: dict[str, Any]) -> str:
         lines += ["", *_difference_lines(rows, full)]
     if content["permutation"]:
         lines += ["", *_permutation_lines(content["permutation"], full)]
+    if content["seeds"]:
+        lines += ["", *_seed_lines(content["seeds"], full)]
     lines += ["", "## What each row tests", ""]
     for record in rows:
         changed = f" (`{_changes(record['changes'])}`)" if record["changes"] else ""
@@ -210,6 +214,27 @@ def _difference_table(records: list[dict[str, Any]]) -> list[str]:
         if not record["null"]
     ]
     return _table(["row", *(NAMES[name] for name in TESTED)], rows)
+
+
+def _seed_lines(spreads: dict[str, dict[str, Any]], full: str) -> list[str]:
+    rows = [
+        [
+            NAMES[name],
+            str(len(spread["values"])),
+            f"{spread['mean']:.3f}",
+            f"{spread['sd']:.3f}",
+            f"{min(spread['values']):.3f} to {max(spread['values']):.3f}",
+        ]
+        for name, spread in spreads.items()
+    ]
+    return [
+        f"## Spread over seeds of `{full}`",
+        "",
+        "The same training, drawing and scoring with other random numbers. The standard deviation "
+        "over seeds is what the intervals above do not contain; of few seeds it is rough itself.",
+        "",
+        *_table(["score", "seeds", "mean", "standard deviation", "range"], rows),
+    ]
 
 
 def _permutation_lines(tests: dict[str, dict[str, Any]], full: str) -> list[str]:

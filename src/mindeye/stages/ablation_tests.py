@@ -31,6 +31,9 @@ NEITHER = "neither"
 NULL_FIELD = "permutation"
 """Field of a run that makes it a permutation null."""
 
+SEED_FIELD = "seed"
+"""Field of a run that makes it the same training with other random numbers."""
+
 PERMUTATIONS = 10_000
 
 
@@ -57,6 +60,11 @@ class RowResult:
     pictures: str
     hits: dict[str, NDArray[np.float64]]
     drawn: dict[str, pd.Series[float]] = field(default_factory=dict)
+
+    @property
+    def is_seed(self) -> bool:
+        """Whether the row is the full one with other random numbers."""
+        return bool(self.row.changes) and set(self.row.changes) == {SEED_FIELD}
 
     @property
     def is_null(self) -> bool:
@@ -152,5 +160,30 @@ def permutation_tests(results: Sequence[RowResult], full: RowResult) -> dict[str
                 "null_best": float(max(null)),
                 "permutations": len(null),
                 "p": permutation_p(real.value, np.asarray(null)),
+            }
+    return found
+
+
+def seed_spreads(results: Sequence[RowResult], full: RowResult) -> dict[str, dict[str, Any]]:
+    """Say how far scores lie apart that differ in nothing but the seed, the full row's included.
+
+    Returns
+    -------
+    dict
+        Score to ``values``, their ``mean`` and ``sd`` (standard deviation, n - 1); empty if no row
+        of the plan changes the seed alone.
+    """
+    found = {}
+    for name, real in full.scores.items():
+        values = [real.value] + [
+            one.scores[name].value
+            for one in results
+            if one.is_seed and name in one.scores and one.scores[name].metric == real.metric
+        ]
+        if len(values) > 1:
+            found[name] = {
+                "values": values,
+                "mean": float(np.mean(values)),
+                "sd": float(np.std(values, ddof=1)),
             }
     return found
