@@ -177,8 +177,8 @@ def test_every_row_stands_beside_k_chance_floor_and_what_else_would_score(
 
 def test_tiles_say_what_a_lookup_scores_and_how_many_were_drawn(data: ReportData) -> None:
     facts = [dict(tile.facts) for tile in headline_tiles(data)]
-    assert all("training lookup" in fact for fact in facts)
-    assert [fact.get("drawn per picture") for fact in facts] == [None, None, "4", "4"]
+    assert all("lookup" in fact for fact in facts)
+    assert [fact.get("k drawn") for fact in facts] == [None, None, "4", "4"]
 
 
 def test_every_control_of_the_run_has_its_figure_and_what_to_expect(data: ReportData) -> None:

@@ -188,10 +188,10 @@ def _tile(row: Row, data: ReportData) -> Tile:
         facts.append((label, text))
     lookup = row.references.get("nearest_training_predicted")
     if lookup is not None:
-        facts.append(("training lookup", names.number(lookup, name.scale, unit=False)))
+        facts.append(("lookup", names.number(lookup, name.scale, unit=False)))
     facts.append(("n", f"{row.n:,}"))
     if row.k is not None:
-        facts.append(("drawn per picture", f"{row.k}"))
+        facts.append(("k drawn", f"{row.k}"))
     return Tile(
         title=name.title,
         system=names.system_name(row.system),

@@ -56,7 +56,7 @@ REFERENCES = {
     "random_training": Reference("R", "random training picture", "random", True),
     "mean_picture": Reference("M", "mean of the training pictures", "mean", True),
     "nearest_training_predicted": Reference(
-        "D", "training picture nearest to what was decoded", "nearest to decoded", True
+        "D", "lookup: training picture nearest to what was decoded", "nearest to decoded", True
     ),
     "nearest_training_true": Reference(
         "S", "training picture nearest to the one seen", "nearest to seen", True
