@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mindeye.gallery.base import NOTHING, Matches
 from mindeye.gallery.vectors import Vectors
 
-SCORED_BYTES = 64 << 20
+SCORED_BYTES = 16 << 20
 """Bytes of float32 vectors that are scored at once."""
 
 
@@ -16,6 +16,8 @@ def best_first(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> 
     """Return the k best of candidates (Q, R), equal scores by row; rows of -1 come last."""
     if rows.shape[1] == k and (scores[:, 1:] < scores[:, :-1]).all() and (rows >= 0).all():
         return Matches(rows, scores)  # in order as it is, which is what an index gives mostly
+    if rows.shape[1] == k and (scores[:, 1:] < scores[:, :-1]).all() and (rows >= 0).all():
+        return Matches(rows.astype(np.int64, copy=False), scores)  # as it is to be
     scores = np.where(rows == NOTHING, np.float32(-np.inf), scores)
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     kept = np.take_along_axis(rows, order, axis=1).astype(np.int64, copy=False)

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from mindeye.errors import DataError
 from mindeye.runs import open_array
 
+FEW, PIECE = 1 << 20, 1 << 15
+"""Numbers up to which one thread converts, and those it does at once: torch's grain of 32,768
+(`at::internal::GRAIN_SIZE`), up to which it starts no other."""
+
 
 class Vectors:
     """Unit vectors (G, D), float16 on disk and float32 when read.
@@ -79,12 +83,31 @@ class Vectors:
         """
         for start, part in zip(self.starts[:-1].tolist(), self.parts, strict=True):
             for row in range(max(first - start, 0), len(part), size):
-                yield start + row, _floats(part[row : row + size])
+                yield start + row, _floats(_read(part, row, min(row + size, len(part))))
 
     def chunk_count(self, size: int, *, first: int = 0) -> int:
         """Return how many chunks `chunks` yields."""
         lengths = zip(self.starts[:-1].tolist(), self.parts, strict=True)
         return sum(-(-max(len(p) - max(first - start, 0), 0) // size) for start, p in lengths)
+
+
+def _read(part: NDArray[Any], first: int, last: int) -> NDArray[np.float16]:
+    """Return rows of a mapped part, read into memory of their own.
+
+    A pass over all vectors through the map would leave every page of them counted as this
+    process's memory.
+    """
+    if not isinstance(part, np.memmap) or part.filename is None:
+        return np.array(part[first:last])
+    row = part.shape[1] * part.itemsize
+    count, offset = (last - first) * part.shape[1], part.offset + first * row
+    try:
+        read = np.fromfile(part.filename, dtype=np.float16, count=count, offset=offset)
+    except OSError as error:
+        raise DataError(f"{part.filename} cannot be read ({error}); restore it") from error
+    if len(read) != count:
+        raise DataError(f"{part.filename} is cut off; restore it or build the gallery again")
+    return read.reshape(last - first, part.shape[1])
 
 
 def _floats(halves: NDArray[np.float16]) -> NDArray[np.float32]:
@@ -94,7 +117,15 @@ def _floats(halves: NDArray[np.float16]) -> NDArray[np.float32]:
     plain = np.asarray(halves)
     if not plain.flags.writeable:
         plain = plain.copy()
-    floats: NDArray[np.float32] = torch.from_numpy(plain).float().numpy()
+    if plain.size > FEW:
+        floats: NDArray[np.float32] = torch.from_numpy(plain).float().numpy()
+        return floats
+    # A few rows, as of one search: in pieces that torch does not share out among threads, which
+    # take longer to wake up beside faiss's own than the work takes.
+    floats = np.empty(plain.shape, dtype=np.float32)
+    given, taken = torch.from_numpy(plain).view(-1), torch.from_numpy(floats).view(-1)
+    for first in range(0, plain.size, PIECE):
+        taken[first : first + PIECE].copy_(given[first : first + PIECE])
     return floats
 
 
