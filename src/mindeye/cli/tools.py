@@ -15,6 +15,7 @@ from mindeye.cli.bench_drawing import (
     bench_reconstruct,
 )
 from mindeye.cli.bench_evaluate import add_bench_evaluate, bench_evaluate
+from mindeye.cli.bench_gallery import add_bench_gallery, bench_gallery
 from mindeye.errors import UsageError
 from mindeye.runs import write_json
 from mindeye.settings import preset_content, preset_names, run_config
@@ -161,6 +162,7 @@ def add_bench(verbs: Any, new: NewParser) -> None:
     add_bench_prepare(benches, new)
     add_bench_batches(benches, new)
     add_bench_evaluate(benches, new)
+    add_bench_gallery(benches, new)
 
 
 def bench(flags: Namespace, overrides: Sequence[str]) -> str:
@@ -284,4 +286,5 @@ BENCHES: dict[str, Callable[[Namespace, Sequence[str]], str]] = {
     "prepare": bench_prepare,
     "batches": bench_batches,
     "evaluate": bench_evaluate,
+    "gallery": bench_gallery,
 }
