@@ -42,6 +42,7 @@ from test_pipeline import PIXELS
 PLAN: dict[str, Any] = {
     "base": "demo",
     "full": "mindeye",
+    "fields": {"evaluate": {"controls": False}},
     "rows": {
         "mindeye": {"claim": "everything"},
         "one candidate": {"claim": "picking helps", "fields": {"reconstruct": {"candidates": 1}}},
