@@ -18,6 +18,7 @@ QUESTIONS = {
     "shuffled_pairs": "Does the score depend on which picture was seen?",
     "permutation": "Does the whole pipeline score without any relation of brain and picture?",
     "nearest_training": "Does it decode, or look up training pictures?",
+    "training_lookup": "Does it add anything to showing the nearest training picture?",
     "same_cluster": "Does it tell pictures apart, or only kinds of pictures?",
     "held_out_clusters": "Does it reach kinds of pictures that it was never trained on?",
     "trials_averaged": "Does it get better when the brain signal gets cleaner?",

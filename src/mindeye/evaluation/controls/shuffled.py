@@ -45,7 +45,7 @@ def floor_findings(scored: Sequence[Scored]) -> list[Finding]:
 def _finding(system: str, beaten: list[bool], within: list[str]) -> Finding:
     text = f"{sum(beaten)} of {len(beaten)} metrics are better than with shuffled pairs"
     if within:
-        text += f"; not {', '.join(within[:4])}{', ...' if len(within) > 4 else ''}"
+        text += f"; not {', '.join(within[:4])}{' and others' if len(within) > 4 else ''}"
     passed = 2 * sum(beaten) > len(beaten)
     if not passed:
         text += ": by most, the picture seen might have been any other"

@@ -22,6 +22,7 @@ from mindeye.evaluation.controls.collapse import (
     training_span,
 )
 from mindeye.evaluation.controls.held_out import HeldOut, held_out_clusters
+from mindeye.evaluation.controls.lookup import against_lookup
 from mindeye.evaluation.controls.measures import Measure, measures_of
 from mindeye.evaluation.controls.nearness import nearness, similarity_audit
 from mindeye.evaluation.controls.points import Finding, Point
@@ -51,6 +52,8 @@ MAIN = ("mindeye", "ridge", "low", "high", "both")
 
 DECODERS = (*MAIN, "mindeye_backbone", "ridge_centred", "ridge_latents", "knn", "knn_centred")
 """Systems that say something from the brain: others may score as their floor does."""
+JUDGED = (*DECODERS, "mean_picture")
+"""Held against their floor; the mean picture knows nothing, and must not pass."""
 
 CONDITIONED = ("full_top1", "median_rank")
 """Scores of the curves over trials and regions: of all test stimuli, without draws."""
@@ -77,9 +80,13 @@ def control_points(
     scored = [one for _, rows in groups for one in rows]
     said: list[Said] = [
         (nway_curves(scored, rng=stream(work, "nway"), scoring=scoring), []),
-        ([], floor_findings([one for one in scored if one.row.system in DECODERS])),
+        ([], floor_findings([one for one in scored if one.row.system in JUDGED])),
         ([], collapse_findings(scored)),
         _by_nearness(work, groups, scoring),
+        *(
+            against_lookup(rows, MAIN, rng=stream(work, f"lookup {i}"), scoring=scoring)
+            for i, (_, rows) in enumerate(groups)
+        ),
         candidates,
     ]
     for control in track((_same_cluster, _held_out, _trials, _regions), "controls"):
