@@ -87,6 +87,16 @@ def test_a_constant_target_spoils_no_choice() -> None:
     np.testing.assert_allclose(restored[:, 6], 2, atol=1e-5)
 
 
+def test_a_pixel_that_hardly_varies_does_not_choose_for_all() -> None:
+    betas, targets, _ = problem(0.5)
+    pixel = np.zeros((len(targets), 1), np.float32)
+    pixel[3] = 1e-3  # one faint stroke: no variance but in one fold, where R2 explodes
+    assert chosen(betas, np.hstack([targets, pixel])) == chosen(betas, targets)
+    kernel = linear_kernel(betas, betas[:1])
+    score = choose_lambdas(kernel, np.hstack([targets, pixel]), each=False, seed=0).score
+    assert 0.5 < score < 1
+
+
 def test_noise_is_shrunk_to_almost_nothing_and_not_predicted() -> None:
     little, much = chosen(*problem(0.05)[:2]), chosen(*problem(5.0)[:2])
     assert LAMBDAS[0] <= little < much <= LAMBDAS[-1]

@@ -58,7 +58,8 @@ class Lambdas:
     values
         (T,) one a target, or (1,) shared by all.
     score
-        Mean held-out R2 of the targets that were looked at.
+        Held-out R2 of all targets that were looked at together: 1 less their squared error by
+        their variance, both summed over targets; 0 where none varies.
     targets
         How many these were.
     """
@@ -90,7 +91,11 @@ def linear_kernel(betas: Floats, test: Floats) -> Kernel:
 
 
 def choose_lambdas(kernel: Kernel, targets: Floats, *, each: bool, seed: int) -> Lambdas:
-    """Choose lambda by k-fold cross-validated R2, with himalaya's solver (Dupre la Tour 2022).
+    """Choose lambda by k-fold cross-validation, with himalaya's solver (Dupre la Tour 2022).
+
+    What is compared is the squared error on held-out stimuli. R2 would divide it by the variance
+    within a fold: one pixel that hardly varies then outweighs all others (on digit69, where most
+    of the background is black, mean R2 chose a lambda that predicts nothing but the mean).
 
     Parameters
     ----------
@@ -99,34 +104,35 @@ def choose_lambdas(kernel: Kernel, targets: Floats, *, each: bool, seed: int) ->
     targets
         (N, T) of the training stimuli.
     each
-        Whether every target has a lambda of its own; else all share the one whose mean R2 over
-        targets is best, which needs no more than a sample of them.
+        Whether every target has a lambda of its own; else all share the one with the
+        least error summed over targets, which needs no more than a sample of them.
     seed
         Of the folds.
     """
     from himalaya.backend import set_backend
     from himalaya.kernel_ridge import solve_kernel_ridge_cv_eigenvalues
-    from himalaya.scoring import r2_score
+    from himalaya.scoring import l2_neg_loss
     from sklearn.model_selection import KFold
 
     set_backend("numpy")
     folds = KFold(n_splits=min(FOLDS, len(targets)), shuffle=True, random_state=seed)
-    with np.errstate(invalid="ignore"):  # a constant target divides 0 by 0 and scores 0
-        values, _, scores, _ = solve_kernel_ridge_cv_eigenvalues(
-            kernel.train,
-            targets,
-            alphas=LAMBDAS.astype(np.float32),
-            score_func=r2_score,
-            cv=folds,
-            fit_intercept=True,  # of every fold by itself: no mean of what is held out
-            local_alpha=each,
-            n_targets_batch=BATCH,
-            n_alphas_batch=1,
-        )
+    values, _, losses, _ = solve_kernel_ridge_cv_eigenvalues(
+        kernel.train,
+        targets,
+        alphas=LAMBDAS.astype(np.float32),
+        score_func=l2_neg_loss,
+        cv=folds,
+        fit_intercept=True,  # of every fold by itself: no mean of what is held out
+        local_alpha=each,
+        n_targets_batch=BATCH,
+        n_alphas_batch=1,
+    )
     # The logarithm that himalaya takes in between leaves a last digit: the grid's own values.
     nearest = np.abs(np.log(values)[:, None] - np.log(LAMBDAS)).argmin(axis=1)
     chosen = LAMBDAS[nearest if each else nearest[:1]].astype(np.float32)
-    return Lambdas(chosen, float(np.mean(scores)), targets.shape[1])
+    variance = float(targets.var(axis=0, dtype=np.float64).mean())
+    score = 1 + float(np.mean(losses, dtype=np.float64)) / variance if variance else 0.0
+    return Lambdas(chosen, score, targets.shape[1])
 
 
 def ridge_weights(kernel: Kernel, regularisation: float) -> Floats:
