@@ -71,6 +71,8 @@ class GalleryBench:
         Lists of inverted files, 0 for a choice by size.
     part
         Vectors a file.
+    processes
+        False runs all steps in this process, quickly; the memory told is then not theirs alone.
     """
 
     work: Path
@@ -85,6 +87,7 @@ class GalleryBench:
     threads: int = 2
     nlist: int = 0
     part: int = 100_000
+    processes: bool = True
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.indices) - set(INDICES))
@@ -142,9 +145,10 @@ def bench_gallery(bench: GalleryBench) -> dict[str, Any]:
         "turns", {**shared, "points": points, "repetitions": repetitions, "only": bench.build_only}
     )
     _compare(found)
-    settings = {k: v for k, v in asdict(bench).items() if k not in ("work", "indices")}
+    settings = {k: v for k, v in asdict(bench).items() if k not in ("work", "indices", "vectors")}
     return {
         "bench": "gallery",
+        "vectors_count": bench.vectors,
         **settings,
         **found,
         "mixture": mixture,
@@ -200,6 +204,14 @@ def _overhead(ways: Mapping[str, Any], ours: str, theirs: str) -> dict[str, floa
     }
 
 
+def _here(step: str, job: str) -> dict[str, Any]:
+    from mindeye.bench.gallery_weigh import weigh
+    from mindeye.bench.gallery_worker import STEPS
+
+    result: dict[str, Any] = {**STEPS, "weigh": weigh}[step](json.loads(job))
+    return result
+
+
 class _Steps:
     """Runs steps in processes of their own; those of building are kept and not done again."""
 
@@ -207,6 +219,7 @@ class _Steps:
 
     def __init__(self, bench: GalleryBench) -> None:
         self.threads, self.folder = bench.threads, bench.work.expanduser() / "steps"
+        self.processes = bench.processes
         self.folder.mkdir(parents=True, exist_ok=True)
         note = self.folder / "bench.json"
         fixed = {k: getattr(bench, k) for k in ("vectors", "width", "queries", "k", "seed", "part")}
@@ -222,7 +235,7 @@ class _Steps:
         kept = self.folder / f"{step}-{config_hash(text)}.json"
         if step in self.KEPT and kept.is_file():
             return dict(read_json(kept))
-        found = self._process(step, text)
+        found = self._process(step, text) if self.processes else _here(step, text)
         if step in self.KEPT:
             write_json(kept, found)
         return found

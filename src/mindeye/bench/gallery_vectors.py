@@ -150,13 +150,14 @@ class Synthetic:
         count
             Q.
         stream
-            Another one gives other queries, of other blocks where the gallery has enough.
+            0 takes members of even rows, 1 of odd ones, so that queries to tune on and queries to
+            measure by never come from the same member.
         cosine
             Of a perturbed member to that member, in (0, 1).
         """
         rng = np.random.default_rng([self.mixture.seed, 3, stream])
         fresh = count // 4
-        rows = self._members(rng, gallery, count - fresh)
+        rows = self._members(rng, gallery, count - fresh, stream)
         members = np.concatenate([self.block(n)[np.sort(r)] for n, r in rows.items()])
         numbers = np.concatenate([n * BLOCK + np.sort(r) for n, r in rows.items()])
         noise = _unit(rng.standard_normal(members.shape, dtype=np.float32))
@@ -169,7 +170,7 @@ class Synthetic:
         return Queries(np.ascontiguousarray(vectors), made_of.astype(np.int64))
 
     def _members(
-        self, rng: np.random.Generator, gallery: int, count: int
+        self, rng: np.random.Generator, gallery: int, count: int, stream: int
     ) -> dict[int, NDArray[np.int64]]:
         """Return block -> rows in it, `count` in all, each at most once."""
         blocks = -(-gallery // BLOCK)
@@ -177,6 +178,7 @@ class Synthetic:
         there = np.concatenate(
             [n * BLOCK + np.arange(min(BLOCK, gallery - n * BLOCK)) for n in chosen]
         )
+        there = there[there % 2 == stream % 2]
         if count > len(there):
             raise UsageError(f"{count} queries of a gallery of {gallery}; ask for fewer")
         taken = rng.choice(there, count, replace=False)
