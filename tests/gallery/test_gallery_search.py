@@ -274,3 +274,12 @@ def test_the_command_builds_and_finds_its_own_picture(tmp_path, capsys):
     write_clip_retrieval(tmp_path / "e", [clustered(4)])
     assert main(["gallery", "add", str(folder), str(tmp_path / "e")]) == 2
     assert "width 32" in capsys.readouterr().err
+
+
+def test_a_second_build_keeps_the_index_that_the_gallery_has(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "e.npy", rng.standard_normal((60, 8)).astype(np.float32))
+    faiss = BuildConfig(backend="faiss", faiss=FaissOptions(index="flat"))
+    first = build_gallery(tmp_path / "e.npy", tmp_path / "g", faiss).gallery.info
+    again = build_gallery(tmp_path / "e.npy", tmp_path / "g", BuildConfig()).gallery.info
+    assert (again.backend, again.options) == ("faiss", first.options)

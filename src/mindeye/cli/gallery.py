@@ -150,6 +150,10 @@ def _search(flags: Namespace) -> str:
     asked = open_gallery(flags.folder)
     if asked.info.backend != "exact":
         asked = asked.with_options(**options)
+    elif any(value is not None for value in options.values()):
+        raise UsageError(
+            f"{flags.folder} is searched exactly: --rerank, --nprobe and --ef are of an index"
+        )
     if flags.query.is_dir():
         return _search_with_run(flags, asked)
     given = [name for name in OF_A_RUN if flags[name] is not None]

@@ -52,7 +52,8 @@ class BuildConfig:
     Parameters
     ----------
     backend
-        ``exact``, ``faiss`` or ``milvus``.
+        ``exact``, ``faiss`` or ``milvus``; left out, that of the gallery as it is, with its
+        options, and ``exact`` for a new one.
     uri
         Of a Milvus server; by default Milvus Lite within the gallery.
     reading
@@ -61,7 +62,7 @@ class BuildConfig:
         Which index.
     """
 
-    backend: str = "exact"
+    backend: str = ""
     uri: str = ""
     reading: SourceConfig = field(default_factory=SourceConfig)
     faiss: FaissOptions = field(default_factory=FaissOptions)
@@ -97,11 +98,13 @@ def build_gallery(source: Path, out: Path, config: BuildConfig) -> Built:
     ConfigError
         If the back-end or an option is unknown.
     """
-    module = load_backend(config.backend)
-    del module  # an unknown name is told before anything is embedded
+    if config.backend:
+        load_backend(config.backend)  # an unknown name is told before anything is embedded
     found = open_source(source, config.reading)
     info = _begun(out, found, config)
-    return _complete(out, found, info, config)
+    if config.backend:
+        return _complete(out, found, info, config)
+    return _complete(out, found, info, config, options=info.options)
 
 
 def add_to_gallery(folder: Path, source: Path, config: SourceConfig) -> Built:
@@ -167,7 +170,7 @@ def _begun(out: Path, source: Source, config: BuildConfig) -> Info:
     if not (out / DESCRIPTION).is_file():
         if out.is_dir() and any(out.iterdir()):
             raise UsageError(f"{out} is not empty and holds no gallery; give another folder")
-        return Info(source.space, backend=config.backend)
+        return Info(source.space, backend=config.backend or "exact")
     info = read_info(out)
     if info.parts and info.parts[0].source != source.name:
         raise DataError(
@@ -175,7 +178,7 @@ def _begun(out: Path, source: Source, config: BuildConfig) -> Info:
             "adds to it"
         )
     refuse_other_space(source.space, info.space, source.name, out)
-    return dataclasses.replace(info, backend=config.backend)
+    return dataclasses.replace(info, backend=config.backend or info.backend)
 
 
 def _complete(

@@ -1,7 +1,9 @@
 """Regions in and out: which voxels a score comes from.
 
-A decoder is trained on a region alone, on all voxels but it, and on as many random voxels; what a
-region holds that others do not shows in the second, what it holds at all in the first.
+Scores from a region alone, from all voxels but it, and from as many random voxels; what a region
+holds that others do not shows in the second, what it holds at all in the first. Whether a decoder
+is trained for each or one decoder sees the other voxels at their training mean, as in a run, is the
+caller's: the latter is cheap, and lower where the decoder was never short of voxels.
 
 Axes: S test stimuli, V voxels.
 """
