@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ def power_law(sizes: Sequence[float], values: Sequence[float]) -> PowerLaw:
     return PowerLaw(float(exponent), float(np.exp(constant)), len(x), float(np.exp(off.max())))
 
 
-QUANTITIES = {
+QUANTITIES: dict[str, Callable[[Mapping[str, Any], str], float]] = {
     "parts: seconds": lambda c, i: c["gallery"]["seconds"],
     "index: seconds to build": lambda c, i: c["indices"][i]["build"]["seconds"],
     "index: own memory of the build, bytes": lambda c, i: c["indices"][i]["build"][
