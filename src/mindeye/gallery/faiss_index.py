@@ -215,6 +215,7 @@ def _train(index: Any, vectors: Vectors, options: FaissOptions) -> None:
     sample = np.empty((wanted, vectors.width), dtype=np.float32)
     for first in track(range(0, wanted, ADD), "train sample"):
         sample[first : first + ADD] = vectors.take(rows[first : first + ADD])
+        vectors.release()
     try:
         for _ in track(["training"], "train index"):
             index.train(sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,17 @@ class Vectors:
             mine = where == index
             halves[mine] = self.parts[index][wanted[mine] - self.starts[index]]
         return _floats(halves)
+
+    def release(self) -> None:
+        """Give back the pages that `take` has mapped; what is in them stays on disk.
+
+        After rows all over a large gallery were read, the maps would count as this process's
+        memory, up to the size of the gallery.
+        """
+        for part in self.parts:
+            mapped = getattr(part, "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def chunks(self, size: int, *, first: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (first row, vectors (n, D)), n <= `size`, in order; never across two parts.
