@@ -8,20 +8,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_galleries import picture, write_shard
 from PIL import Image
 
 from mindeye.errors import DataError
 from mindeye.gallery.base import Matches
 from mindeye.gallery.build import BuildConfig, build_gallery
 from mindeye.gallery.query import queries_from, search_gallery
-from mindeye.gallery.second_order import is_without_pictures, ranked, select
+from mindeye.gallery.second_order import is_without_pictures, neighbour_pictures, ranked, select
 from mindeye.gallery.second_order_strip import (
     PICKED,
     fitted,
     retrieved_pictures,
     write_selection_strip,
 )
-from mindeye.gallery.strip import GAP, SIDE
+from mindeye.gallery.sources import SourceConfig
+from mindeye.gallery.strip import GAP, KEPT_SHARDS, SIDE
 from mindeye.targets.encoders import load_encoder
 from mindeye.targets.images import to_images
 
@@ -46,8 +48,8 @@ def tokens_of(pictures):
 def made(folder, pictures=PICTURES):
     """A gallery of the mean tokens of pictures that lie in DIR/p; 3 rows a part."""
     (folder / "p").mkdir(parents=True)
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / "p" / f"{i:02d}.png")
+    for i, each in enumerate(pictures):
+        Image.fromarray(each).save(folder / "p" / f"{i:02d}.png")
     names = [f"{i:02d}.png" for i in range(len(pictures))]
     np.save(folder / "e.npy", tokens_of(pictures).mean(axis=1))
     table = {"id": [n[:2] for n in names], "where": names}
@@ -155,8 +157,8 @@ def test_embeddings_alone_are_told_from_pictures_that_have_gone(tmp_path):
     assert is_without_pictures(gallery, rows)
     assert not is_without_pictures(gallery, rows, root=root)
     source = tmp_path / "a" / "p"
-    for picture in source.iterdir():  # now beside the embeddings, which is their source
-        picture.rename(tmp_path / "a" / picture.name)
+    for path in source.iterdir():  # now beside the embeddings, which is their source
+        path.rename(tmp_path / "a" / path.name)
     assert not is_without_pictures(gallery, rows)
 
 
@@ -187,3 +189,21 @@ def test_the_strip_frames_the_pick(tmp_path):
     # the left and right edges of the sixth answer, and of the pick at the end of the line
     expected = [GAP + 6 * step + GAP, GAP + 9 * step + 2 * GAP]
     assert [int(s) for s in starts[::2]] == expected
+
+
+def test_pictures_come_out_of_more_shards_than_are_kept_open(tmp_path):
+    for n in range(10):
+        write_shard(tmp_path / "s" / f"{n:05d}.tar", [2 * n, 2 * n + 1])
+    config = BuildConfig(reading=SourceConfig(encoder="zoo"))
+    gallery = build_gallery(tmp_path / "s", tmp_path / "g", config).gallery
+    zoo = load_encoder("zoo", device=torch.device("cpu"))
+    seen = [picture(n) for n in (19, 0, 7)]
+    brain = np.concatenate([zoo.encode(to_images(p[None])).numpy() for p in seen])
+    rows = np.tile(np.arange(20), (3, 1))
+    shards = {}
+    found = select(gallery, rows, brain, zoo, batch_size=3)
+    assert rows[np.arange(3), found.picks].tolist() == [19, 0, 7]
+    neighbour_pictures(gallery, np.arange(20), shards=shards)
+    assert len(shards) == KEPT_SHARDS
+    same = retrieved_pictures(gallery, np.array([19, 0, 7]), (48, 64))
+    np.testing.assert_array_equal(same, np.stack(seen))

@@ -19,7 +19,7 @@ from mindeye.gallery.base import NOTHING, unit_rows
 from mindeye.gallery.exact import RESOLUTION
 from mindeye.gallery.source_pictures import embedded
 from mindeye.gallery.store import Gallery
-from mindeye.gallery.strip import pictures_of
+from mindeye.gallery.strip import Shards, pictures_of
 from mindeye.progress import track
 from mindeye.targets.encoders import Encoder
 
@@ -88,9 +88,10 @@ def select(
         )
     scores = np.full(rows.shape, -np.inf, dtype=np.float32)
     wanted = np.unique(rows[rows != NOTHING])
+    shards: Shards = {}
     for first in track(range(0, len(wanted), batch_size), "second order"):
         own = wanted[first : first + batch_size]
-        pictures = neighbour_pictures(gallery, own, root=root)
+        pictures = neighbour_pictures(gallery, own, root=root, shards=shards)
         near, _ = unit_rows(embedded(pictures, encoder), f"{encoder.id} of rows of {gallery.path}")
         for q in np.flatnonzero(np.isin(rows, own).any(axis=1)):
             places = np.flatnonzero(np.isin(rows[q], own))
@@ -115,16 +116,20 @@ def ranked(scores: NDArray[np.float32]) -> Selection:
 
 
 def neighbour_pictures(
-    gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
+    gallery: Gallery,
+    rows: NDArray[np.int64],
+    *,
+    root: Path | None = None,
+    shards: Shards | None = None,
 ) -> list[NDArray[np.uint8]]:
-    """Return the pictures (H, W, 3) of rows, all of them.
+    """Return the pictures (H, W, 3) of rows, all of them; arguments as of `pictures_of`.
 
     Raises
     ------
     DataError
         If one is missing or not readable; names its row, id and where it should be.
     """
-    found = pictures_of(gallery, rows, root=root)
+    found = pictures_of(gallery, rows, root=root, shards=shards)
     lost = [row for row, picture in zip(rows, found, strict=True) if picture is None]
     if lost:
         line = gallery.metadata(np.array(lost[:1], dtype=np.int64)).iloc[0]

@@ -13,7 +13,7 @@ from mindeye.errors import DataError
 from mindeye.gallery.base import Matches
 from mindeye.gallery.second_order import neighbour_pictures
 from mindeye.gallery.store import Gallery
-from mindeye.gallery.strip import GAP, MOST_QUERIES, SIDE, pictures_of
+from mindeye.gallery.strip import GAP, MOST_QUERIES, SIDE, Shards, pictures_of
 from mindeye.progress import track
 from mindeye.runs import atomic_path
 
@@ -50,8 +50,10 @@ def retrieved_pictures(
         raise DataError(f"query {int((rows < 0).argmax())} has no answer in {gallery.path}")
     wanted, place = np.unique(rows, return_inverse=True)
     pictures = np.empty((len(wanted), *size, 3), dtype=np.uint8)
+    shards: Shards = {}
     for first in track(range(0, len(wanted), 64), "retrieved"):
-        own = neighbour_pictures(gallery, wanted[first : first + 64], root=root)
+        rows = wanted[first : first + 64]
+        own = neighbour_pictures(gallery, rows, root=root, shards=shards)
         pictures[first : first + len(own)] = [fitted(picture, size) for picture in own]
     return pictures[place]
 

@@ -22,34 +22,44 @@ GAP = 4
 MOST_QUERIES = 50
 
 
+Shards = dict[Path, dict[str, Sample]]
+"""Shards that were looked into, and where their samples are."""
+
+KEPT_SHARDS = 8
+
+
 def pictures_of(
-    gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
+    gallery: Gallery,
+    rows: NDArray[np.int64],
+    *,
+    root: Path | None = None,
+    shards: Shards | None = None,
 ) -> list[NDArray[np.uint8] | None]:
     """Return the pictures (H, W, 3) of rows; None for those that are not on this machine.
 
     Names out of the tables are looked up below `root`, by default the source that the gallery was
-    built from, and nowhere else.
+    built from, and nowhere else. `shards` holds what was learnt of shards from one call to the
+    next.
     """
     table = gallery.metadata(rows)
     parts = [part for part in gallery.info.parts if part.rows]
     ends = np.cumsum([part.rows for part in parts], dtype=np.int64)
-    shards: dict[Path, dict[str, Sample]] = {}
-    found: list[NDArray[np.uint8] | None] = []
-    for row, where in zip(table["row"], table["where"], strict=True):
+    shards = {} if shards is None else shards
+    found: list[NDArray[np.uint8] | None] = [None] * len(table)
+    # In the order of rows, shard after shard: to look into one takes longer than to read from it.
+    for place in np.argsort(rows, kind="stable"):
+        row, where = int(table["row"].iat[place]), str(table["where"].iat[place])
         if row < 0 or not (root or gallery.has_vectors) or not is_inside(where):
-            found.append(None)
             continue
-        if root is None:
+        below = root
+        if below is None:
             source = Path(parts[int(np.searchsorted(ends, row, side="right"))].source)
-            found.append(_picture(source if source.is_dir() else source.parent, where, shards))
-        else:
-            found.append(_picture(root, where, shards))
+            below = source if source.is_dir() else source.parent
+        found[place] = _picture(below, where, shards)
     return found
 
 
-def _picture(
-    root: Path, where: str, shards: dict[Path, dict[str, Sample]]
-) -> NDArray[np.uint8] | None:
+def _picture(root: Path, where: str, shards: Shards) -> NDArray[np.uint8] | None:
     """Return a picture named by its file, or by its shard and key."""
     try:
         if (root / where).is_file():
@@ -59,6 +69,8 @@ def _picture(
         if not name.endswith(".tar") or not shard.is_file():
             return None
         if shard not in shards:
+            if len(shards) >= KEPT_SHARDS:
+                del shards[next(iter(shards))]
             shards[shard] = {sample.key: sample for sample in index_shard(shard)}
         sample = shards[shard].get(key)
         read = next(read_samples([sample]), None) if sample is not None else None
