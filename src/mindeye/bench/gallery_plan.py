@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LAION_5B = 5.85e9
-"""Pairs of LAION-5B, which the paper's retrieval searched (MindEye, section 3.2; Schuhmann et al.
+"""Pairs of LAION-5B, which the paper's retrieval searched (Schuhmann et al.
 2022, arXiv 2210.08402, abstract)."""
 
 HALF = 2
