@@ -47,8 +47,9 @@ def pictures_of(
     shards = {} if shards is None else shards
     found: list[NDArray[np.uint8] | None] = [None] * len(table)
     # In the order of rows, shard after shard: to look into one takes longer than to read from it.
-    for place in np.argsort(rows, kind="stable"):
-        row, where = int(table["row"].iat[place]), str(table["where"].iat[place])
+    numbers, files = table["row"].to_numpy(), table["where"].tolist()
+    for place in np.argsort(numbers, kind="stable").tolist():
+        row, where = int(numbers[place]), files[place]
         if row < 0 or not (root or gallery.has_vectors) or not is_inside(where):
             continue
         below = root
