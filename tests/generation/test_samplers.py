@@ -176,4 +176,4 @@ def test_another_sampler_draws_again_and_trains_nothing_again(
         config = run_config({}, ["targets.vae=pixels:16", *words])
         keys.append(stage_keys(start_run(config, small_subject.path, tmp_path / str(i))))
     same = {name for name in keys[0] if keys[0][name] == keys[1][name]}
-    assert same == {"embed", "ridge", "high", "low", "predict", "retrieve"}
+    assert same == {"embed", "ridge", "high", "low", "predict", "conditions", "retrieve"}
