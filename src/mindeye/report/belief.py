@@ -58,9 +58,13 @@ class Evidence:
     notes: Sequence[str] = field(default=())
 
 
+TOLD = ("training_lookup",)
+"""Controls whose points are differences that the checklist tells with their figures."""
+
+
 def evidence(points: Sequence[Point], rows: Sequence[Row]) -> list[Evidence]:
     """Draw what the run has; a control without points has no figure."""
-    drawn = finite(points)
+    drawn = [p for p in finite(points) if p.control not in TOLD]
     has_rank = any(row.metric in ("effective_rank", "out_of_span") for row in rows)
     names = [p.control for p in drawn] + ["collapse"] * has_rank
     found = []
