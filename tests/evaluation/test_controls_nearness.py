@@ -170,3 +170,12 @@ def test_scores_and_similarities_of_other_lengths_are_named() -> None:
         strata.stratified(np.ones(4), [Measure("s", "top1", np.ones(3))], rng=rng())
     with pytest.raises(DataError, match="edges of strata must rise"):
         strata.strata(np.ones(4), (0.5, 0.5))
+
+
+def test_a_handful_of_training_pictures_says_nothing_of_what_is_near() -> None:
+    few = nearness.Nearness(np.array([0.99, 0.2]), np.zeros(2, np.int64), np.full(6, 0.6))
+    (finding,) = nearness.similarity_audit(few, ["a", "b"])[1]
+    assert finding.passed
+    assert "6 training pictures are too few" in finding.text
+    (known,) = nearness.similarity_audit(few, ["a", "b"], duplicates=["b"])[1]
+    assert not known.passed

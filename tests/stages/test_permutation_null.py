@@ -17,7 +17,7 @@ from mindeye.runs import read_json, write_json
 from mindeye.settings import run_config
 from mindeye.stages import run_all, start_run
 from mindeye.stages.paging import report_data
-from mindeye.stages.pipeline import STAGES, stage_keys
+from mindeye.stages.pipeline import BASELINES, STAGES, stage_keys
 from small_simulation import SMALL
 
 WORDS = [
@@ -113,8 +113,8 @@ def test_only_the_embedding_is_shared(clear_subject: Subject, tmp_path: Path) ->
     ]
     for name in STAGES:
         assert len({own[name] for own in keys}) == (1 if name == "embed" else 3), name
-    # As before there were nulls.
-    told = config_hash("ridge", 0, [keys[0]["embed"]], clear_subject.fingerprint)
+    # Recorded pairs have no word of nulls in their keys.
+    told = config_hash("ridge", [BASELINES, 0], [keys[0]["embed"]], clear_subject.fingerprint)
     assert keys[0]["ridge"] == told
 
 
