@@ -27,7 +27,7 @@ def best_first(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> 
 
 
 def _in_order(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> bool:
-    """Whether scores only fall, no two are equal, and no row is missing (missing ones come last)."""
+    """Whether scores fall without a tie and no row is missing; missing ones come last."""
     falling = scores[:, 1:] < scores[:, :-1]
     return bool(falling.all()) and bool((rows[:, -1] != NOTHING).all()) and rows.dtype == np.int64
 
