@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,23 @@ def turns(job: dict[str, Any]) -> dict[str, Any]:
     for name, search in ways.items():  # warms up, and gives the recall
         found = search(queries, k)
         result[name] = {"recall": recall(_rows(found), true), "batch": [], "single": []}
+    rng = np.random.default_rng(0)
     for _ in track(range(job["repetitions"]), "in turns"):
-        for name, search in ways.items():
+        # In another order every time: who comes after another way finds the lists of the same query
+        # in the processor's cache: with faiss always after ours the overhead was 17.8 %, not 9.3 %.
+        for name, search in _shuffled(ways, rng):
             result[name]["batch"].append(_clocked(search, queries, k))
         for number in range(min(SINGLE, len(queries))):
-            for name, search in ways.items():
+            for name, search in _shuffled(ways, rng):
                 if number < SINGLE_SCAN or not is_scan(name):
                     one = queries[number : number + 1]
                     result[name]["single"].append(_clocked(search, one, k))
     return {name: _summary(one, len(queries)) for name, one in result.items()}
+
+
+def _shuffled(ways: Mapping[str, Search], rng: np.random.Generator) -> list[tuple[str, Search]]:
+    named = list(ways.items())
+    return [named[i] for i in rng.permutation(len(named))]
 
 
 def is_scan(way: str) -> bool:
