@@ -167,7 +167,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _scores(folder: Path) -> dict[Name, pd.Series[float]]:
     frame, path = read_scores(folder), folder / "scores.csv"
-    bad = frame[["system", "metric", "stimulus_id"]].eq("").any(axis=1)
+    bad = (frame[["system", "metric", "stimulus_id"]] == "").any(axis=1)
     bad |= ~np.isfinite(frame["value"].to_numpy())
     if bad.any():
         # Line 1 holds the names of the columns.
