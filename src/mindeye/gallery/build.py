@@ -23,7 +23,8 @@ from mindeye.gallery.faiss_options import FaissOptions
 from mindeye.gallery.milvus_options import check_uri
 from mindeye.gallery.rows import COLUMNS, write_rows
 from mindeye.gallery.seen import Seen
-from mindeye.gallery.sources import Job, Source, SourceConfig, open_source
+from mindeye.gallery.source_kinds import open_source
+from mindeye.gallery.sources import Job, Source, SourceConfig
 from mindeye.gallery.store import (
     DESCRIPTION,
     Gallery,
