@@ -16,9 +16,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mindeye.bench.gallery_growth import growth
-from mindeye.bench.gallery_plan import ROW_ID, Assumptions, plan
-from mindeye.bench.gallery_table import verdict
+from benchmarks.gallery_growth import growth
+from benchmarks.gallery_plan import ROW_ID, Assumptions, plan
+from benchmarks.gallery_table import verdict
 
 
 def row(*cells: object) -> str:

@@ -28,7 +28,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mindeye.evaluation.uncertainty import bootstrap_interval
+from mindeye.config.settings import run_config
+from mindeye.files import provenance, write_json
 from mindeye.gallery.base import Matches, unit_rows
 from mindeye.gallery.build import BuildConfig, build_gallery
 from mindeye.gallery.exact import ExactBackend
@@ -38,10 +39,9 @@ from mindeye.gallery.second_order import NEIGHBOURS, select
 from mindeye.gallery.second_order_strip import write_selection_strip
 from mindeye.gallery.sources import SourceConfig
 from mindeye.gallery.store import Gallery
-from mindeye.runs import provenance, write_json
-from mindeye.settings import run_config
-from mindeye.stages import Workspace, open_run
-from mindeye.stages.scoring.predictions import decoded, prediction
+from mindeye.metrics.uncertainty import bootstrap_interval
+from mindeye.runs import Workspace, open_run
+from mindeye.runs.scoring.predictions import decoded, prediction
 from scene_gallery_data import pooled_gallery, token_gallery, write_shards
 
 INDICES = ("flat", "ivfpq")

@@ -20,12 +20,12 @@ from PIL import Image
 from mindeye.data.scenes import caption, draw_scene, make_scene
 from mindeye.data.subject import Subject
 from mindeye.errors import DataError
+from mindeye.files import atomic_path, read_json, write_array, write_json
 from mindeye.gallery.build import BuildConfig, build_gallery
 from mindeye.gallery.rows import write_rows
 from mindeye.gallery.sources import SourceConfig
 from mindeye.gallery.store import Gallery
 from mindeye.progress import track
-from mindeye.runs import atomic_path, read_json, write_array, write_json
 
 SCENE_SEED_OFFSET = 2_000_000_000
 """Keeps these scenes apart from those of the zoo's training and of simulated subjects."""

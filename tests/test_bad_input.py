@@ -21,10 +21,10 @@ from mindeye.cli import main
 from mindeye.data.subject import Subject, write_subject
 from mindeye.diffusion import NoiseSchedule
 from mindeye.models.decoder import Decoder
-from mindeye.models.imported import import_checkpoint
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.prior_network import PriorNetwork
-from mindeye.models.published_names import (
+from mindeye.published.imported import import_checkpoint
+from mindeye.published.names import (
     decoder_to_published,
     lowlevel_to_published,
     prior_to_published,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mindeye.cli import STAGE_HELP, main
-from mindeye.stages import STAGES
+from mindeye.runs import STAGES
 
 Write = Callable[..., dict[str, Path]]
 

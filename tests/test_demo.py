@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from mindeye.commands.demo import run_demo
+from mindeye.config.settings import run_config
 from mindeye.errors import ConfigError
-from mindeye.runs import read_json
-from mindeye.settings import run_config
-from mindeye.stages.demo import run_demo
+from mindeye.files import read_json
 from small_simulation import SMALL
 from test_pipeline import PIXELS
 

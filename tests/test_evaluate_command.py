@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from mindeye.cli import main
-from mindeye.evaluation.table import read_rows
-from mindeye.runs import read_json
+from mindeye.files import read_json
+from mindeye.metrics.table import read_rows
 
 RNG = np.random.default_rng(0)
 SEEN = RNG.integers(0, 256, (6, 24, 24, 3), dtype=np.uint8)
@@ -84,6 +84,6 @@ def test_neither_decoder_nor_run_is_imported(tmp_path: Path) -> None:
     )  # fmt: skip
     code, modules = json.loads(done.stdout.splitlines()[-1])
     assert code == 0
-    assert "mindeye.evaluation.outside" in modules
+    assert "mindeye.external.score" in modules
     rooms = ("models", "training", "generation", "diffusion", "stages")
     assert [m for m in modules if m.split(".")[1] in rooms] == []

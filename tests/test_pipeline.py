@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from mindeye.cli import main
+from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError
-from mindeye.runs import read_json, write_json
-from mindeye.settings import run_config
-from mindeye.stages import STAGES, run_all, start_run
+from mindeye.files import read_json, write_json
+from mindeye.runs import STAGES, run_all, start_run
 
 PIXELS = [
     "targets.encoder=pixels:16:4",

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 import mindeye
 from mindeye.config import HighConfig, LowConfig, OptimConfig, RunConfig
+from mindeye.config.settings import preset_content, preset_names, read_yaml, run_config
 from mindeye.errors import ConfigError
+from mindeye.files import read_json
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.pipelines import HighLevel, Sizes, build_low
-from mindeye.models.published_names import (
+from mindeye.published.names import (
     decoder_to_published,
     lowlevel_to_published,
     prior_to_published,
 )
-from mindeye.runs import read_json
-from mindeye.settings import preset_content, preset_names, read_yaml, run_config
 from parity.fixtures import golden_folder
 from test_parity import absence
 

@@ -13,8 +13,8 @@ import torch
 
 from mindeye import retrieval
 from mindeye.errors import DataError
-from mindeye.evaluation.retrieval_rows import retrieval_rows
-from mindeye.evaluation.scoring import Scoring
+from mindeye.metrics.retrieval_rows import retrieval_rows
+from mindeye.metrics.scoring import Scoring
 
 SCORING = Scoring(candidates=12, draws=5, resamples=50, shuffles=20)
 
@@ -81,8 +81,8 @@ LEAN = """
 import resource, sys
 import numpy as np
 from mindeye import retrieval
-from mindeye.evaluation.retrieval_rows import retrieval_rows
-from mindeye.evaluation.scoring import Scoring
+from mindeye.metrics.retrieval_rows import retrieval_rows
+from mindeye.metrics.scoring import Scoring
 
 brain, image = (np.load(p, mmap_mode="r") for p in sys.argv[1:])
 retrieval.ranks(brain[:8], image[:8])  # what importing and warming up takes is not the question

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mindeye.errors import MindEyeError
-from mindeye.runs import MetricsLog, atomic_path, run_stage, stage_done, write_array, write_json
+from mindeye.files import MetricsLog, atomic_path, run_stage, stage_done, write_array, write_json
 
 
 def _write_half(path: Path) -> None:

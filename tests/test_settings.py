@@ -10,11 +10,8 @@ import pytest
 from mindeye import config as config_module
 from mindeye.cli.data import SOURCES, config_of
 from mindeye.config import RunConfig
-from mindeye.data.simulation import SimulateConfig
-from mindeye.errors import ConfigError
-from mindeye.fingerprints import config_dict, config_hash
-from mindeye.preparation.config import PrepareConfig
-from mindeye.settings import (
+from mindeye.config.fingerprints import config_dict, config_hash
+from mindeye.config.settings import (
     dotted_fields,
     field_docs,
     preset_content,
@@ -23,6 +20,9 @@ from mindeye.settings import (
     read_yaml,
     run_config,
 )
+from mindeye.data.simulation import SimulateConfig
+from mindeye.errors import ConfigError
+from mindeye.preparation.config import PrepareConfig
 
 
 def test_every_field_of_every_config_has_a_doc_line() -> None:

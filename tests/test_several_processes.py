@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from mindeye.cli import main
 from mindeye.data.subject import Subject
-from mindeye.runs import read_json
+from mindeye.files import read_json
 from test_pipeline import PIXELS
 
 WORDS = [

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from mindeye.cli import main
+from mindeye.config.settings import run_config
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.subject import Subject
-from mindeye.evaluation.table import REFERENCES
-from mindeye.runs import read_json
-from mindeye.settings import run_config
-from mindeye.stages import STAGES, run_all, start_run
+from mindeye.files import read_json
+from mindeye.metrics.table import REFERENCES
+from mindeye.runs import STAGES, run_all, start_run
 from small_simulation import SMALL
 from test_pipeline import PIXELS, ZOO
 

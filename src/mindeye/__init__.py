@@ -9,23 +9,23 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `mindeye --help` does not wait for torch.
 _PUBLIC = {
-    "ArraysConfig": "mindeye.sources.arrays",
-    "NsdConfig": "mindeye.sources.nsd",
+    "ArraysConfig": "mindeye.datasets.arrays",
+    "NsdConfig": "mindeye.datasets.nsd",
     "PrepareConfig": "mindeye.preparation.config",
-    "Recording": "mindeye.sources.recording",
+    "Recording": "mindeye.datasets.recording",
     "RunConfig": "mindeye.config",
     "SimulateConfig": "mindeye.data.simulation",
     "Subject": "mindeye.data.subject",
     "check_subject": "mindeye.data.subject_checks",
     "load_subject": "mindeye.data.subject",
-    "open_run": "mindeye.stages",
+    "open_run": "mindeye.runs",
     "prepare": "mindeye.preparation.prepare",
-    "read_arrays": "mindeye.sources.arrays",
-    "read_nsd": "mindeye.sources.nsd",
-    "run_all": "mindeye.stages",
-    "run_config": "mindeye.settings",
+    "read_arrays": "mindeye.datasets.arrays",
+    "read_nsd": "mindeye.datasets.nsd",
+    "run_all": "mindeye.runs",
+    "run_config": "mindeye.config.settings",
     "simulate_subject": "mindeye.data.simulate",
-    "start_run": "mindeye.stages",
+    "start_run": "mindeye.runs",
 }
 
 __all__ = ["__version__", *_PUBLIC]

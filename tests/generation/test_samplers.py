@@ -10,15 +10,15 @@ from torch import Tensor
 
 from mindeye.config import DecoderConfig, HighConfig, PriorConfig
 from mindeye.config.high import Sampler
+from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
 from mindeye.diffusion import NoiseSchedule, sample_ddim, sample_ddpm, sample_dpmpp_2m
 from mindeye.errors import ConfigError
 from mindeye.generation.predict import sample_prior
 from mindeye.generation.samplers import SAMPLERS
 from mindeye.models.pipelines import HighLevel, Sizes
-from mindeye.settings import run_config
-from mindeye.stages import start_run
-from mindeye.stages.pipeline import stage_keys
+from mindeye.runs import start_run
+from mindeye.runs.pipeline import stage_keys
 
 SIZES = Sizes(voxels=4, tokens=3, width=8, latents=(3, 8, 8))
 CPU = torch.device("cpu")

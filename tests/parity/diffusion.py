@@ -21,8 +21,8 @@ from mindeye.diffusion import (
     sample_ddpm,
 )
 from mindeye.models.prior_network import PriorNetwork
-from mindeye.models.published import load_strictly
-from mindeye.models.published_names import prior_from_published
+from mindeye.published.names import prior_from_published
+from mindeye.published.networks import load_strictly
 from parity.compare import EXACT, Comparison
 from parity.fixtures import Entry
 from parity.models import prior_network_of

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from mindeye.evaluation.identification import correlation_distance, two_way_identification
-from mindeye.evaluation.pixels import pixcorr, resize_images, ssim
+from mindeye.metrics.identification import correlation_distance, two_way_identification
+from mindeye.metrics.pixels import pixcorr, resize_images, ssim
 from mindeye.retrieval import ranks, similarity, top_k_accuracy
 from parity.compare import EXACT, Comparison
 from parity.fixtures import Entry

@@ -12,14 +12,7 @@ from mindeye.models.decoder import Decoder
 from mindeye.models.lowlevel import LowLevelDecoder, positions_last
 from mindeye.models.positions import position_buckets
 from mindeye.models.prior_network import PriorNetwork
-from mindeye.models.published import (
-    PUBLISHED_UPSAMPLERS,
-    build_decoder,
-    build_lowlevel,
-    build_prior_network,
-    load_strictly,
-)
-from mindeye.models.published_names import (
+from mindeye.published.names import (
     decoder_from_published,
     decoder_to_published,
     lowlevel_from_published,
@@ -27,6 +20,13 @@ from mindeye.models.published_names import (
     prior_from_published,
     prior_to_published,
     split_published,
+)
+from mindeye.published.networks import (
+    PUBLISHED_UPSAMPLERS,
+    build_decoder,
+    build_lowlevel,
+    build_prior_network,
+    load_strictly,
 )
 from parity.compare import Comparison
 from parity.fixtures import Entry

@@ -97,8 +97,8 @@ def test_options_are_added_until_it_fits_and_each_lowers_the_peak() -> None:
 
 def test_the_words_of_a_plan_make_the_planned_configuration() -> None:
     """What is advised, given to a run as it stands, has the planned peak."""
-    from mindeye.fingerprints import config_dict
-    from mindeye.settings import run_config
+    from mindeye.config.fingerprints import config_dict
+    from mindeye.config.settings import run_config
 
     whole = plans(None)[0].lines[0].footprint.peak
     line = plans(0.6 * whole)[0].lines[-1]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mindeye.data.trials import complete_trials
-from mindeye.sources.recording import Recording
+from mindeye.datasets.recording import Recording
 
 SIDE = 16
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from made_recording import made_recording
 
+from mindeye.datasets.numbers import parse_numbers, spans
 from mindeye.errors import DataError, UsageError
 from mindeye.preparation.choices import choose, counts
 from mindeye.preparation.config import PrepareConfig
-from mindeye.sources.numbers import parse_numbers, spans
 
 
 def no_clusters(*_: object) -> tuple[list[str], list[str]]:

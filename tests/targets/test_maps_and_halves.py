@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mindeye.config import TargetsConfig
+from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError
-from mindeye.evaluation.table import REFERENCES
-from mindeye.runs import MetricsLog, read_json
-from mindeye.settings import run_config
-from mindeye.stages import run_all, start_run
-from mindeye.stages.workspace import Workspace
+from mindeye.files import MetricsLog, read_json
+from mindeye.metrics.table import REFERENCES
+from mindeye.runs import run_all, start_run
+from mindeye.runs.workspace import Workspace
 from test_pipeline import PIXELS
 
 LOW = [*PIXELS, "high_enabled=false"]

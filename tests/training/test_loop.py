@@ -13,7 +13,7 @@ from mindeye.config import OptimConfig
 from mindeye.data.dataset import Batch
 from mindeye.data.subject import Subject
 from mindeye.errors import DataError, NumericalError
-from mindeye.runs import MetricsLog
+from mindeye.files import MetricsLog
 from mindeye.training.objective import RowTerms
 from mindeye.training.optim import decay_groups
 

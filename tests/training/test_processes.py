@@ -15,7 +15,7 @@ from torch import Tensor
 from two_processes import CASES
 
 from mindeye.data.subject import Subject
-from mindeye.runs import MetricsLog
+from mindeye.files import MetricsLog
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mindeye.data.subject import Subject
 from mindeye.errors import CheckpointError
-from mindeye.runs import MetricsLog
+from mindeye.files import MetricsLog
 from mindeye.training.checkpoint import KEPT, checkpoint_files
 from mindeye.training.high import HighDraw, HighObjective
 from mindeye.training.objective import RowTerms

@@ -9,9 +9,9 @@ from hub_server import COMMIT, SmallHub, serving
 from huggingface_hub import constants
 from small_models import CLIP, files_of
 
-from mindeye.evaluation.features import find_weights
 from mindeye.fetching.metric_files import METRIC_FILES
 from mindeye.fetching.metrics import FetchMetricsConfig, fetch_metrics
+from mindeye.metrics.features import find_weights
 from mindeye.weights.table import MODELS
 
 

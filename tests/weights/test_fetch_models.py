@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from small_models import ADAPTER, CLIP, STATE, VERSATILE, files_of, pickle_bytes
 
 from mindeye.errors import CheckpointError, ConfigError, MindEyeError, UsageError
-from mindeye.runs import read_json
+from mindeye.files import read_json
 from mindeye.weights.fetch import FetchModelsConfig, fetch_models
 from mindeye.weights.find import find_weights
 from mindeye.weights.hub import HubError

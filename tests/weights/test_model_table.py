@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mindeye.settings import preset_content, preset_names, run_config
+from mindeye.config.settings import preset_content, preset_names, run_config
 from mindeye.weights.names import models_of, requests_of
 from mindeye.weights.table import ADAPTER_BASES, MODELS, pickle_of, split_name
 

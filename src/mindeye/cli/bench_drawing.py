@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from mindeye.errors import UsageError
-from mindeye.runs import write_json
+from mindeye.files import write_json
 
 NewParser = Callable[..., ArgumentParser]
 
@@ -71,7 +71,7 @@ def _add_rest(parser: ArgumentParser) -> None:
 
 def bench_reconstruct(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``bench reconstruct`` prints."""
-    from mindeye.bench.reconstruct import ReconstructBench, bench_reconstruct, table
+    from benchmarks.reconstruct import ReconstructBench, bench_reconstruct, table
 
     content = bench_reconstruct(ReconstructBench(**_fields("reconstruct", flags, overrides)))
     write_json(flags.json, content)
@@ -80,7 +80,7 @@ def bench_reconstruct(flags: Namespace, overrides: Sequence[str]) -> str:
 
 def bench_embedding(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``bench embedding`` prints."""
-    from mindeye.bench.embedding import EmbeddingBench, bench_embedding, table
+    from benchmarks.embedding import EmbeddingBench, bench_embedding, table
 
     content = bench_embedding(EmbeddingBench(**_fields("embedding", flags, overrides)))
     write_json(flags.json, content)

@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from mindeye.errors import UsageError
-from mindeye.runs import write_json
+from mindeye.files import write_json
 
 NewParser = Callable[..., ArgumentParser]
 
@@ -39,8 +39,8 @@ def add_bench_evaluate(benches: Any, new: NewParser) -> None:
 
 def bench_evaluate(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``bench evaluate`` prints."""
-    from mindeye.bench.evaluate import EvaluateBench, bench_evaluate, table
-    from mindeye.evaluation.networks import NETWORKS
+    from benchmarks.evaluate import EvaluateBench, bench_evaluate, table
+    from mindeye.metrics.networks import NETWORKS
 
     if overrides:
         raise UsageError(f"bench evaluate takes no fields of a run; leave out {overrides[0]}")

@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from mindeye.errors import UsageError
-from mindeye.runs import write_json
+from mindeye.files import write_json
 
 NewParser = Callable[..., ArgumentParser]
 
@@ -46,8 +46,8 @@ def add_bench_gallery(benches: Any, new: NewParser) -> None:
 
 def bench_gallery(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``bench gallery`` prints."""
-    from mindeye.bench.gallery import GalleryBench, bench_gallery
-    from mindeye.bench.gallery_table import table
+    from benchmarks.gallery import GalleryBench, bench_gallery
+    from benchmarks.gallery_table import table
 
     if overrides:
         raise UsageError(f"bench gallery takes no fields of a run; leave out {overrides[0]}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mindeye.settings import add_fields, from_flags
+from mindeye.config.settings import add_fields, from_flags
 
 NewParser = Callable[..., ArgumentParser]
 

@@ -40,10 +40,10 @@ def add_compare(verbs: Any, new: NewParser) -> None:
 
 def compare(flags: Namespace) -> str:
     """Return the text that ``compare`` prints."""
-    from mindeye.evaluation import comparison_files
-    from mindeye.evaluation.comparison import PairedConfig
-    from mindeye.evaluation.comparison_inputs import parse_systems, read_both
-    from mindeye.evaluation.comparison_table import compare as compare_runs
+    from mindeye.metrics import comparison_files
+    from mindeye.metrics.comparison import PairedConfig
+    from mindeye.metrics.comparison_inputs import parse_systems, read_both
+    from mindeye.metrics.comparison_table import compare as compare_runs
 
     pairs, notes = read_both(flags.run_a, flags.run_b)
     systems = parse_systems(flags.system, flags.systems, pairs)

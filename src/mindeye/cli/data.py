@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentParser, Namespace
 
 from mindeye.cli.models import add_fetch_models, fetch_models_command
+from mindeye.config.settings import add_fields, from_flags
 from mindeye.data.simulation import SimulateConfig
 from mindeye.preparation.config import PrepareConfig
-from mindeye.settings import add_fields, from_flags
 
 NewParser = Callable[..., ArgumentParser]
 
@@ -30,40 +30,40 @@ class Source(NamedTuple):
 SOURCES = {
     "arrays": Source(
         "anyone's arrays: betas.npy, images, trials.csv",
-        "mindeye.sources.arrays", "ArraysConfig", "read_arrays",
+        "mindeye.datasets.arrays", "ArraysConfig", "read_arrays",
     ),
     "nsd": Source(
         "the Natural Scenes Dataset as downloaded (betas, ROIs, design, stimuli)",
-        "mindeye.sources.nsd", "NsdConfig", "read_nsd",
+        "mindeye.datasets.nsd", "NsdConfig", "read_nsd",
         "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
     ),
     "nsd-synthetic": Source(
         "NSD-synthetic: the 284 test pictures outside natural scenes",
-        "mindeye.sources.nsd_synthetic", "SyntheticConfig", "read_synthetic",
+        "mindeye.datasets.nsd_synthetic", "SyntheticConfig", "read_synthetic",
         "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
     ),
     "nsd-imagery": Source(
         "NSD-imagery: pictures seen, and imagined",
-        "mindeye.sources.nsd_imagery", "ImageryConfig", "read_imagery",
+        "mindeye.datasets.nsd_imagery", "ImageryConfig", "read_imagery",
         "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
     ),
     "shards": Source(
         "the shards that MindEye 1 was trained on (webdataset_avg_split)",
-        "mindeye.sources.shards", "ShardsConfig", "read_shards",
+        "mindeye.datasets.shards", "ShardsConfig", "read_shards",
         "folder with train/, val/, test/ of the shards",
     ),
     "mindeye2": Source(
         "MindEye 2's betas (hdf5) and behaviour shards",
-        "mindeye.sources.mindeye2", "MindEye2Config", "read_mindeye2",
+        "mindeye.datasets.mindeye2", "MindEye2Config", "read_mindeye2",
         "folder with the betas, wds/ and coco_images",
     ),
     "glmsingle": Source(
         "a BIDS data set with GLMsingle's outputs (.npy, .mat, .hdf5)",
-        "mindeye.sources.glmsingle", "GlmsingleConfig", "read_glmsingle",
+        "mindeye.datasets.glmsingle", "GlmsingleConfig", "read_glmsingle",
     ),
     "bdata": Source(
         "bdata HDF5 files of the Kamitani lab",
-        "mindeye.sources.bdata", "BdataConfig", "read_bdata",
+        "mindeye.datasets.bdata", "BdataConfig", "read_bdata",
     ),
 }  # fmt: skip
 """Every source that `mindeye prepare` reads, by name; a new one is a line here and a reader."""
@@ -106,7 +106,7 @@ def _add_miniature(sources: Any, new: NewParser, asked: Sequence[str]) -> None:
     small.add_argument("--out", type=Path, required=True, help="folder to write")
     small.add_argument("--seed", type=int, default=0, help="same seed, same files")
     if "nsd-miniature" in asked:
-        from mindeye.sources.nsd_miniature import MiniatureConfig
+        from mindeye.datasets.nsd_miniature import MiniatureConfig
 
         add_fields(small, MiniatureConfig)
     sources.add_subcommand("nsd-miniature", small, help="a small made-up NSD to try things on")
@@ -124,7 +124,7 @@ def prepare(flags: Namespace) -> str:
 
     chosen = flags[flags.source]
     if flags.source == "nsd-miniature":
-        from mindeye.sources.nsd_miniature import MiniatureConfig, write_miniature
+        from mindeye.datasets.nsd_miniature import MiniatureConfig, write_miniature
 
         write_miniature(chosen.out, from_flags(MiniatureConfig, chosen), chosen.seed)
         return f"{chosen.out} is ready: mindeye prepare nsd --root {chosen.out} --out DIR"
@@ -201,7 +201,7 @@ def add_export(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
     export.add_argument("folder", type=Path, help="a prepared subject")
     export.add_argument("--out", type=Path, required=True, help="folder to write")
     if "export-shards" in asked:
-        from mindeye.sources.shards_export import ExportConfig
+        from mindeye.datasets.shards_export import ExportConfig
 
         add_fields(export, ExportConfig)
     verbs.add_subcommand("export-shards", export, help="a prepared subject as published shards")
@@ -210,7 +210,7 @@ def add_export(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
 def export(flags: Namespace) -> str:
     """Return the text that ``export-shards`` prints."""
     from mindeye.data.subject import load_subject
-    from mindeye.sources.shards_export import ExportConfig, export_shards
+    from mindeye.datasets.shards_export import ExportConfig, export_shards
 
     export_shards(load_subject(flags.folder), flags.out, from_flags(ExportConfig, flags))
     return f"{flags.out} is ready"

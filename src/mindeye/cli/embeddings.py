@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mindeye.settings import add_fields, from_flags, run_config
+from mindeye.config.settings import add_fields, from_flags, run_config
 
 NewParser = Callable[..., ArgumentParser]
 
@@ -23,7 +23,7 @@ def add_export_embeddings(verbs: Any, new: NewParser, *, asked: Sequence[str]) -
     export.add_argument("folder", type=Path, help="folder of a run")
     export.add_argument("--out", type=Path, required=True, help="folder to write")
     if "export-embeddings" in asked:
-        from mindeye.stages.exporting import ExportEmbeddingsConfig
+        from mindeye.commands.exporting import ExportEmbeddingsConfig
 
         add_fields(export, ExportEmbeddingsConfig)
     verbs.add_subcommand("export-embeddings", export, help="predicted embeddings as files")
@@ -46,9 +46,9 @@ def add_generate(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
 
 def export_embeddings(flags: Namespace) -> str:
     """Return the text that ``export-embeddings`` prints."""
-    from mindeye.stages import open_run
-    from mindeye.stages.exporting import ExportEmbeddingsConfig
-    from mindeye.stages.exporting import export_embeddings as export
+    from mindeye.commands.exporting import ExportEmbeddingsConfig
+    from mindeye.commands.exporting import export_embeddings as export
+    from mindeye.runs import open_run
 
     content = export(
         open_run(flags.folder, run_config), flags.out, from_flags(ExportEmbeddingsConfig, flags)
@@ -63,9 +63,9 @@ def export_embeddings(flags: Namespace) -> str:
 
 def generate(flags: Namespace) -> str:
     """Return the text that ``generate`` prints."""
+    from mindeye.commands.generating import SHEET
+    from mindeye.commands.generating import generate as draw
     from mindeye.config.generate import GenerateConfig
-    from mindeye.stages.generating import SHEET
-    from mindeye.stages.generating import generate as draw
 
     content = draw(flags.embeddings, flags.out, from_flags(GenerateConfig, flags))
     return f"{content['pictures']} pictures in {flags.out}, the first on {flags.out / SHEET}"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mindeye import __version__
-from mindeye.ablations import plan_names, read_plan
 from mindeye.cli.compare import add_compare, compare
 from mindeye.cli.data import add_export, add_fetch, add_prepare, export, facts_text, fetch, prepare
 from mindeye.cli.embeddings import (
@@ -23,18 +22,19 @@ from mindeye.cli.embeddings import (
 from mindeye.cli.evaluating import add_evaluate, evaluate_outside, is_outside, whole_words
 from mindeye.cli.gallery import add_gallery, gallery
 from mindeye.cli.tools import add_bench, add_plan, bench, plan
+from mindeye.commands.ablation_plan import plan_names, read_plan
 from mindeye.config import RunConfig
-from mindeye.errors import MindEyeError, UsageError
-from mindeye.settings import (
+from mindeye.config.settings import (
     dotted_fields,
     preset_content,
     preset_names,
     run_config,
 )
+from mindeye.errors import MindEyeError, UsageError
 from mindeye.weights.names import found_models
 
 if TYPE_CHECKING:
-    from mindeye.stages import Workspace
+    from mindeye.runs import Workspace
 
 STAGE_HELP = {
     "embed": "embed all stimuli (tokens and latents), memory-mapped",
@@ -161,7 +161,7 @@ def _add_ablate(verbs: Any, new: Callable[..., ArgumentParser]) -> None:
 
 
 def _demo(flags: Namespace, overrides: Sequence[str]) -> None:
-    from mindeye.stages.demo import run_demo
+    from mindeye.commands.demo import run_demo
 
     config = run_config(preset_content("demo"), [f"seed={flags.seed}", *overrides])
     page = run_demo(flags.out, config)
@@ -179,7 +179,7 @@ def _run(flags: Namespace, overrides: Sequence[str]) -> None:
         # Before torch is imported: that a model is not there is said at once.
         for model in found_models(config):
             print(f"{model['name']}: licence {model['licence'] or 'not known, see its card'}")
-    from mindeye.stages import open_run, run_all, start_run
+    from mindeye.runs import open_run, run_all, start_run
 
     if config is None:
         work = open_run(flags.out, run_config)
@@ -190,7 +190,7 @@ def _run(flags: Namespace, overrides: Sequence[str]) -> None:
 
 def _ablate(flags: Namespace, overrides: Sequence[str]) -> None:
     plan = read_plan(flags.plan, overrides)
-    from mindeye.stages.ablation import run_ablation
+    from mindeye.commands.ablation import run_ablation
 
     print(f"{run_ablation(plan, flags.subject_dir, flags.out)} is ready")
 
@@ -221,14 +221,14 @@ def _inspect(verb: str, folder: Path) -> None:
 
 
 def _import_checkpoint(file: Path, out: Path) -> None:
-    from mindeye.models.imported import import_checkpoint
+    from mindeye.published.imported import import_checkpoint
 
     description = import_checkpoint(file, out)
     print(facts_text({**description, "folder": out}))
 
 
 def _stage(verb: str, folder: Path) -> None:
-    from mindeye.stages import open_run, run_all
+    from mindeye.runs import open_run, run_all
 
     work = open_run(folder, run_config)
     _tell(work, run_all(work, until=verb))

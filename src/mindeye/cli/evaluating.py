@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from mindeye.errors import UsageError
-from mindeye.evaluation.outside_config import ALPHAS, RANGES, OutsideConfig, named_paths
+from mindeye.external.config import ALPHAS, RANGES, OutsideConfig, named_paths
 
 NewParser = Callable[..., ArgumentParser]
 
@@ -113,7 +113,7 @@ def evaluate_outside(flags: Namespace, tell: Callable[[str], None]) -> None:
         **{field: flags[_dest(flag)] for field, (flag, _, _) in CHOICES.items()},
         as_published=flags["as_published"],
     )
-    from mindeye.evaluation.outside import STRIP, evaluate_pictures
+    from mindeye.external.score import STRIP, evaluate_pictures
 
     evaluate_pictures(config, tell=tell)
     tell(f"{config.out / 'metrics.csv'} is ready; look at {config.out / STRIP}")

@@ -10,8 +10,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mindeye.cli.bulk import add_gallery_embed, gallery_embed
 from mindeye.cli.data import facts_text
+from mindeye.config.settings import add_fields, from_flags, run_config
 from mindeye.errors import UsageError
-from mindeye.settings import add_fields, from_flags, run_config
 
 if TYPE_CHECKING:
     from mindeye.gallery.store import Gallery
@@ -141,10 +141,10 @@ def gallery(flags: Namespace) -> str:
 
 
 def _search(flags: Namespace) -> str:
+    from mindeye.files import write_json
     from mindeye.gallery.query import as_json, as_text, queries_of, search_gallery
     from mindeye.gallery.store import open_gallery
     from mindeye.gallery.strip import write_strip
-    from mindeye.runs import write_json
 
     options = {name: flags[name] for name in ("rerank", "nprobe", "ef")}
     asked = open_gallery(flags.folder)
@@ -172,15 +172,15 @@ def _search(flags: Namespace) -> str:
 
 
 def _search_with_run(flags: Namespace, asked: Gallery) -> str:
-    from mindeye.runs import write_json
-    from mindeye.stages import open_run
-    from mindeye.stages.gallery_retrieved import (
+    from mindeye.commands.gallery_retrieved import (
         answers_json,
         answers_text,
         draw_strip,
         write_retrieved,
     )
-    from mindeye.stages.gallery_search import RunSearchConfig, search_with_run
+    from mindeye.commands.gallery_search import RunSearchConfig, search_with_run
+    from mindeye.files import write_json
+    from mindeye.runs import open_run
 
     work = open_run(flags.query, run_config)
     other = open_run(flags.pooled_run, run_config) if flags.pooled_run is not None else None

@@ -16,9 +16,9 @@ from mindeye.cli.bench_drawing import (
 )
 from mindeye.cli.bench_evaluate import add_bench_evaluate, bench_evaluate
 from mindeye.cli.bench_gallery import add_bench_gallery, bench_gallery
+from mindeye.config.settings import preset_content, preset_names, run_config
 from mindeye.errors import UsageError
-from mindeye.runs import write_json
-from mindeye.settings import preset_content, preset_names, run_config
+from mindeye.files import write_json
 
 NewParser = Callable[..., ArgumentParser]
 
@@ -54,7 +54,7 @@ def _add_sizes(parser: ArgumentParser) -> None:
 
 def add_bench_train(benches: Any, new: NewParser) -> None:
     """Add ``bench train``."""
-    from mindeye.bench.profiles import PROFILES
+    from benchmarks.profiles import PROFILES
 
     listed = "\n".join(f"  {name:<14}{text}" for name, (text, _) in PROFILES.items())
     train = new(
@@ -188,7 +188,7 @@ def plan(flags: Namespace, overrides: Sequence[str]) -> str:
 
 def bench_train(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``bench train`` prints."""
-    from mindeye.bench.train import TrainBench, bench_train, table
+    from benchmarks.train import TrainBench, bench_train, table
 
     content = bench_train(
         TrainBench(
@@ -212,9 +212,9 @@ def bench_train(flags: Namespace, overrides: Sequence[str]) -> str:
 
 def bench_prior(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``bench prior`` prints."""
-    from mindeye.bench.prior import bench_prior
-    from mindeye.bench.prior_table import prior_text
-    from mindeye.bench.trained import PriorBenchConfig, opened_run
+    from benchmarks.prior import bench_prior
+    from benchmarks.prior_table import prior_text
+    from benchmarks.trained import PriorBenchConfig, opened_run
 
     config = PriorBenchConfig(
         stimuli=flags.stimuli,
@@ -231,8 +231,8 @@ def bench_prior(flags: Namespace, overrides: Sequence[str]) -> str:
 
 def bench_prepare(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``bench prepare`` prints."""
-    from mindeye.bench.prepare import PrepareBench, bench_prepare, table
-    from mindeye.bench.prepare_files import TreeConfig
+    from benchmarks.prepare import PrepareBench, bench_prepare, table
+    from benchmarks.prepare_files import TreeConfig
 
     _no_fields("prepare", overrides)
     tree = TreeConfig(
@@ -253,7 +253,7 @@ def bench_prepare(flags: Namespace, overrides: Sequence[str]) -> str:
 
 def bench_batches(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``bench batches`` prints."""
-    from mindeye.bench.batches import BatchesBench, bench_batches, table
+    from benchmarks.batches import BatchesBench, bench_batches, table
 
     _no_fields("batches", overrides)
     content = bench_batches(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mindeye.config.optim import Repeats
 from mindeye.data.repeats import draw_repeats
-from mindeye.data.seeds import derive_seed
 from mindeye.data.subject import Subject
+from mindeye.seeds import derive_seed
 
 
 class Batch(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.config.fingerprints import config_dict
 from mindeye.data.given import GivenPictures, as_seen, check_given
 from mindeye.data.preprocess import Scaler, fit_scaler, noise_ceiling
 from mindeye.data.responses import feature_maps, high_level_responses, low_level_responses
@@ -20,7 +21,6 @@ from mindeye.data.splits import hold_out
 from mindeye.data.subject import Subject, write_subject
 from mindeye.data.trials import complete_trials, trials_by_stimulus
 from mindeye.errors import ConfigError
-from mindeye.fingerprints import config_dict
 from mindeye.progress import track
 
 Floats = NDArray[np.float32]

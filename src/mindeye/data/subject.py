@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from mindeye.data.splits import SPLITS
 from mindeye.data.trials import read_trials, trials_by_stimulus
 from mindeye.errors import DataError
-from mindeye.progress import track
-from mindeye.runs import (
+from mindeye.files import (
     open_array,
     provenance,
     read_json,
@@ -39,6 +38,7 @@ from mindeye.runs import (
     write_json,
     write_text,
 )
+from mindeye.progress import track
 
 FORMAT = 1
 

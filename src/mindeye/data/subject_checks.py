@@ -10,8 +10,8 @@ from mindeye.data.splits import SPLITS, check_disjoint
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.trials import COLUMNS
 from mindeye.errors import DataError
+from mindeye.files import sha256
 from mindeye.progress import track
-from mindeye.runs import sha256
 
 GUARDS = ("leaks", "scaling", "broken voxels", "noise ceiling", "alignment")
 """Parts of a preparation's record that end in a verdict."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mindeye.errors import CheckpointError
-from mindeye.runs import sha256
+from mindeye.files import sha256
 
 CLIP = "openai/clip-vit-large-patch14"
 """Hub id of the CLIP whose image embedding is scored; its entry is in `mindeye.weights.table`."""

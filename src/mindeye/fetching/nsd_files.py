@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mindeye.datasets.nsd_layout import GRIDS
 from mindeye.fetching.config import FetchConfig
-from mindeye.sources.nsd_layout import GRIDS
 
 TRIALS = {"core": 750, "synthetic": 744, "imagery": 720}
 """Betas in a session of each experiment (NSD Data Manual)."""

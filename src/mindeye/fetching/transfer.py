@@ -18,7 +18,7 @@ from typing import Any
 
 from mindeye.errors import DataError, MindEyeError
 from mindeye.fetching.bucket import Bucket, ChangedError, RemoteFile, TransferError
-from mindeye.runs import write_text
+from mindeye.files import write_text
 
 PROGRESS = 1 << 20
 """Bytes; a try that brought this much does not count as one that brought nothing."""

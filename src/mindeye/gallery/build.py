@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError, UsageError
+from mindeye.files import sha256, write_array
 from mindeye.gallery.backends import load_backend
 from mindeye.gallery.base import floats, row_norms, unit_rows
 from mindeye.gallery.faiss_options import FaissOptions
@@ -37,7 +38,6 @@ from mindeye.gallery.store import (
     write_info,
 )
 from mindeye.progress import track
-from mindeye.runs import sha256, write_array
 
 UNIT_WITHIN = 5e-3
 """How far a norm may be from 1 by rounding: float16 of unit vectors is within 5e-4."""

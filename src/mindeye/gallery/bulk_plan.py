@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mindeye.errors import ConfigError, DataError, UsageError
+from mindeye.files import open_array, read_json, write_json
 from mindeye.gallery.sources import natural
-from mindeye.runs import open_array, read_json, write_json
 
 DESCRIPTION = "bulk.json"
 FORMAT = "mindeye gallery embed 1"

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mindeye.datasets.tar_index import Sample
 from mindeye.errors import DataError
-from mindeye.sources.tar_index import Sample
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 """Members that are a sample's picture, the first that is there; img2dataset writes one of them."""

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.datasets.tar_index import index_shard
 from mindeye.errors import DataError, MindEyeError, NumericalError
+from mindeye.files import atomic_path, write_array
 from mindeye.gallery.bulk_plan import MARK, BulkConfig, EncoderFacts, Job, Outcome, finished
 from mindeye.gallery.bulk_samples import PictureSample, read_samples
-from mindeye.runs import atomic_path, write_array
-from mindeye.sources.tar_index import index_shard
 from mindeye.targets.encoders import Encoder, PooledEncoder, load_encoder
 from mindeye.targets.encoders.preprocessing import Preprocessing
 from mindeye.targets.images import resize, to_images

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from mindeye.errors import DataError
+from mindeye.files import sha256
 from mindeye.gallery.base import row_norms
 from mindeye.gallery.build import notes_of
 from mindeye.gallery.seen import Seen
 from mindeye.gallery.store import Gallery, table_path, vectors_path
 from mindeye.progress import track
-from mindeye.runs import sha256
 
 SAMPLED = 64
 """Own vectors that are looked up."""

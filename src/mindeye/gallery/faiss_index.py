@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mindeye.config.fingerprints import config_hash
 from mindeye.errors import ConfigError, DataError, MissingDependencyError
-from mindeye.fingerprints import config_hash
+from mindeye.files import atomic_path, read_json, write_json
 from mindeye.gallery.base import Matches
 from mindeye.gallery.faiss_options import CODES, FaissOptions, faiss_options
 from mindeye.gallery.ranking import best_first, rescored
 from mindeye.gallery.store import Gallery, Info
 from mindeye.gallery.vectors import Vectors
 from mindeye.progress import track
-from mindeye.runs import atomic_path, read_json, write_json
 
 ADD = 16_384
 """Vectors added at once."""

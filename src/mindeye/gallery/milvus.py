@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import ConfigError, DataError, UsageError
+from mindeye.files import read_json, write_json
 from mindeye.gallery.base import NOTHING, Matches
 from mindeye.gallery.milvus_collection import Collection
 from mindeye.gallery.milvus_options import (
@@ -33,7 +34,6 @@ from mindeye.gallery.milvus_options import (
 from mindeye.gallery.milvus_server import Server
 from mindeye.gallery.ranking import rescored
 from mindeye.gallery.store import Gallery
-from mindeye.runs import read_json, write_json
 
 DESCRIPTION = "milvus.json"
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.datasets.picture_folder import SUFFIXES, read_picture
 from mindeye.errors import ConfigError, DataError, UsageError
+from mindeye.files import open_array
 from mindeye.gallery.base import Matches, unit_rows
 from mindeye.gallery.build import UNIT_WITHIN, refuse_other_space
 from mindeye.gallery.sources import SourceConfig
 from mindeye.gallery.store import Gallery, Space
-from mindeye.runs import open_array
-from mindeye.sources.picture_folder import SUFFIXES, read_picture
 
 
 class Queries(NamedTuple):

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError, MissingDependencyError
-from mindeye.runs import atomic_path
+from mindeye.files import atomic_path
 
 COLUMNS = ("id", "caption", "url", "where")
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from mindeye.errors import DataError
+from mindeye.files import atomic_path
 from mindeye.gallery.base import Matches
 from mindeye.gallery.second_order import neighbour_pictures
 from mindeye.gallery.store import Gallery
 from mindeye.gallery.strip import GAP, MOST_QUERIES, SIDE, Shards, pictures_of
 from mindeye.progress import track
-from mindeye.runs import atomic_path
 
 BEST = 8
 FRAME = 4

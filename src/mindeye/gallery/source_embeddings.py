@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 
 from mindeye.errors import CheckpointError, ConfigError, DataError
+from mindeye.files import open_array, read_json
 from mindeye.gallery.rows import COLUMNS, named_columns, open_table, texts
 from mindeye.gallery.sources import Block, Job, Source, SourceConfig, file_identity, natural
 from mindeye.gallery.store import Space
-from mindeye.runs import open_array, read_json
 from mindeye.targets.encoders import load_encoder
 
 PART = 100_000

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mindeye.config.fingerprints import config_hash
+from mindeye.datasets.picture_folder import SUFFIXES, read_picture
+from mindeye.datasets.tar_index import index_shard
 from mindeye.errors import ConfigError, DataError
-from mindeye.fingerprints import config_hash
 from mindeye.gallery.bulk_samples import PictureSample, read_samples
 from mindeye.gallery.bulk_shard import square
 from mindeye.gallery.sources import Block, Job, Source, SourceConfig, file_identity, natural
 from mindeye.gallery.store import Space
-from mindeye.sources.picture_folder import SUFFIXES, read_picture
-from mindeye.sources.tar_index import index_shard
 from mindeye.targets.encoders import Encoder, load_encoder
 from mindeye.targets.images import to_images
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
+from mindeye.config.fingerprints import config_hash
 from mindeye.errors import ConfigError, DataError
-from mindeye.fingerprints import config_hash
 from mindeye.gallery.store import Space
 
 EDGE = 4096

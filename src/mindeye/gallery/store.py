@@ -23,11 +23,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
+from mindeye.files import read_json, versions, write_json
 from mindeye.gallery.backends import load_backend
 from mindeye.gallery.base import Backend
 from mindeye.gallery.rows import Rows
 from mindeye.gallery.vectors import Vectors
-from mindeye.runs import read_json, versions, write_json
 
 FORMAT = "mindeye gallery 1"
 DESCRIPTION = "gallery.json"

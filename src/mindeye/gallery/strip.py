@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mindeye.datasets.picture_folder import is_inside, read_picture
+from mindeye.datasets.tar_index import Sample, index_shard
 from mindeye.errors import DataError
+from mindeye.files import atomic_path
 from mindeye.gallery.bulk_samples import PictureSample, read_samples
 from mindeye.gallery.query import Found
 from mindeye.gallery.store import Gallery
-from mindeye.runs import atomic_path
-from mindeye.sources.picture_folder import is_inside, read_picture
-from mindeye.sources.tar_index import Sample, index_shard
 
 SIDE = 128
 GAP = 4

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
-from mindeye.runs import open_array
+from mindeye.files import open_array
 
 FEW, PIECE = 1 << 20, 1 << 15
 """Numbers up to which one thread converts, and those it does at once: torch's grain of 32,768

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from mindeye.config import HighConfig, LowConfig
 from mindeye.diffusion import NoiseSchedule, embedding_scale
 from mindeye.errors import CheckpointError, ConfigError
+from mindeye.files import atomic_path, read_json, versions, write_json
 from mindeye.models.decoder import Decoder
 from mindeye.models.lowlevel import LowLevelDecoder
 from mindeye.models.prior_network import PriorNetwork
-from mindeye.runs import atomic_path, read_json, versions, write_json
 
 
 @dataclass(frozen=True)

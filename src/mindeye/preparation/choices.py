@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.data.splits import SPLITS, hold_out, splits_from_trials
+from mindeye.datasets.numbers import parse_numbers, spans
+from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError, UsageError
 from mindeye.preparation.config import PrepareConfig
-from mindeye.sources.numbers import parse_numbers, spans
-from mindeye.sources.recording import Recording
 
 HoldOut = Callable[[Sequence[str], float, np.random.Generator], tuple[list[str], list[str]]]
 

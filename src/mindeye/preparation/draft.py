@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from mindeye.runs import read_json, write_json
-from mindeye.sources.recording import Recording
+from mindeye.datasets.recording import Recording
+from mindeye.files import read_json, write_json
 
 
 def recording_key(recording: Recording, trials: pd.DataFrame, size: int) -> str:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from mindeye.data.preprocess import ZScore
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject
+from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
+from mindeye.files import open_array
 from mindeye.preparation.alignment import measure_alignment, require_aligned
 from mindeye.preparation.choices import HoldOut
 from mindeye.preparation.clusters import cluster_split
@@ -35,8 +37,6 @@ from mindeye.preparation.picture_features import (
 )
 from mindeye.preparation.voxel_checks import SessionFacts, judge
 from mindeye.progress import track
-from mindeye.runs import open_array
-from mindeye.sources.recording import Recording
 
 Record = dict[str, Any]
 

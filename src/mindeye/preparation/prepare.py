@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.config.fingerprints import config_dict, config_hash
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject, draft_of, load_subject, seal_subject
+from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
-from mindeye.fingerprints import config_dict, config_hash
 from mindeye.preparation.choices import Choice, choose, counts
 from mindeye.preparation.config import PrepareConfig
 from mindeye.preparation.draft import SCRATCH, Draft, recording_key
@@ -29,7 +30,6 @@ from mindeye.preparation.guards import (
 from mindeye.preparation.preview import GIVEN_CEILING, write_preview
 from mindeye.preparation.reading import read_pictures, read_sessions
 from mindeye.preparation.scaling import UNITS, measure_ceiling, resolve_zscore, scale
-from mindeye.sources.recording import Recording
 
 
 def prepare(recording: Recording, out: str | Path, config: PrepareConfig | None = None) -> Subject:
@@ -42,7 +42,7 @@ def prepare(recording: Recording, out: str | Path, config: PrepareConfig | None 
     Parameters
     ----------
     recording
-        What a reader of `mindeye.sources` returned.
+        What a reader of `mindeye.datasets` returned.
     out
         Folder to write; it appears whole or not at all. Beside it stands ``OUT.preparing`` while
         there is something to go on with.

@@ -19,8 +19,8 @@ from scipy import stats
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject
 from mindeye.data.subject_checks import GUARDS
-from mindeye.runs import atomic_path
-from mindeye.sources.numbers import spans
+from mindeye.datasets.numbers import spans
+from mindeye.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

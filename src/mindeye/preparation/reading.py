@@ -10,12 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 from mindeye.preparation.draft import Draft
 from mindeye.preparation.rows import create_rows, write_rows
 from mindeye.preparation.voxel_checks import SessionFacts, session_facts
 from mindeye.progress import track
-from mindeye.sources.recording import Recording
 
 BATCH = 64
 """Pictures written at once."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mindeye.files import naming_full_disk
 from mindeye.progress import track
-from mindeye.runs import naming_full_disk
 
 BLOCK_BYTES = 1 << 27
 """Of one block in float32; what is done with it may take a few times that."""

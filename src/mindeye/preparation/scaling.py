@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from mindeye.data.preprocess import Scaler, ZScore, fit_scaler, noise_ceiling
 from mindeye.data.trials import trials_by_stimulus
+from mindeye.datasets.recording import Recording
+from mindeye.files import write_array
 from mindeye.preparation.choices import Choice
 from mindeye.preparation.config import PrepareConfig
 from mindeye.preparation.rows import column_blocks, create_rows, row_blocks, write_rows
-from mindeye.runs import write_array
-from mindeye.sources.recording import Recording
 
 UNITS = {
     "session": "z-scored within sessions on training trials",

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
-from mindeye.runs import atomic_path
+from mindeye.files import atomic_path
 
 Flags = NDArray[np.bool_]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import MindEyeError
-from mindeye.runs import read_json, write_json
+from mindeye.files import read_json, write_json
 
 KEEP_EVERY = 30.0
 """Seconds of embedding that are lost at most when a run is cut off."""

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mindeye.errors import CheckpointError, DataError
+from mindeye.files import NPY_ERRORS, read_json, write_json
 from mindeye.progress import track
-from mindeye.runs import NPY_ERRORS, read_json, write_json
 from mindeye.targets.images import to_images
 from mindeye.targets.partial import Partial
 from mindeye.targets.team import Alone, Team

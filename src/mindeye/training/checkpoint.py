@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mindeye.errors import CheckpointError
-from mindeye.runs import atomic_path
+from mindeye.files import atomic_path
 from mindeye.training.average import WeightAverage
 
 KEPT = 2

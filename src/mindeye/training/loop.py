@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from mindeye.config import OptimConfig
 from mindeye.data.dataset import Batch, TrainingSet
-from mindeye.data.seeds import derive_seed
 from mindeye.errors import DataError, NumericalError
+from mindeye.files import MetricsLog
 from mindeye.progress import track
-from mindeye.runs import MetricsLog
+from mindeye.seeds import derive_seed
 from mindeye.training.average import WeightAverage
 from mindeye.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from mindeye.training.interrupts import StopRequest, listening

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mindeye.data.seeds import derive_seed
 from mindeye.errors import ConfigError
+from mindeye.seeds import derive_seed
 from mindeye.training.objective import D, Objective, RowTerms
 from mindeye.training.processes import Processes
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mindeye.errors import CheckpointError, MindEyeError
-from mindeye.runs import naming_full_disk, sha256
+from mindeye.files import naming_full_disk, sha256
 from mindeye.weights.complete import SHARD
 from mindeye.weights.table import Model, Weights, pickle_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mindeye.config import RunConfig
+from mindeye.config.settings import preset_content, run_config
 from mindeye.errors import CheckpointError, ConfigError, UsageError
-from mindeye.settings import preset_content, run_config
 from mindeye.weights.find import find_weights, known_model
 from mindeye.weights.record import record_of
 from mindeye.weights.table import ADAPTER_BASES, Model, Weights, split_name

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mindeye.runs import read_json, write_json
+from mindeye.files import read_json, write_json
 from mindeye.weights.table import MODELS, Model
 
 RECORD = "mindeye_model.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mindeye.errors import CheckpointError
-from mindeye.runs import atomic_path
+from mindeye.files import atomic_path
 from mindeye.weights.complete import check_file
 
 

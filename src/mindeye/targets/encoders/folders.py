@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mindeye.errors import CheckpointError
-from mindeye.runs import read_json, sha256, versions
+from mindeye.files import read_json, sha256, versions
 from mindeye.targets.encoders.preprocessing import Preprocessing, processor_preprocessing
 
 HASHED = (".safetensors", ".json")
@@ -26,7 +26,7 @@ def folder_fingerprint(folder: Path, *libraries: str) -> str:
     folder
         The folder; of a file, the file alone counts.
     *libraries
-        Distributions that decide the numbers beside those of `mindeye.runs.versions`.
+        Distributions that decide the numbers beside those of `mindeye.files.versions`.
     """
     known = versions()
     for name in libraries:

@@ -1,0 +1,140 @@
+"""What controls are made of: scores per stimulus that know their chance, and rows of embeddings.
+
+Axes: S stimuli, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mindeye.controls.points import Point
+from mindeye.errors import DataError
+from mindeye.metrics.scoring import Scoring, interval
+from mindeye.metrics.table import Scored
+from mindeye.metrics.uncertainty import Statistic
+
+Embeddings = Tensor | NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """One metric of one system, stimulus by stimulus.
+
+    Attributes
+    ----------
+    system, metric
+        As in the table.
+    values
+        (S,) score of every stimulus, NaN where one was not scored.
+    chance
+        Score of guessing, None where there is none.
+    higher_is_better
+        False for distances and ranks.
+    statistic
+        Over stimuli: `numpy.mean`, or `numpy.median` for ranks.
+    """
+
+    system: str
+    metric: str
+    values: NDArray[np.float64]
+    chance: float | None = None
+    higher_is_better: bool = True
+    statistic: Statistic = np.mean
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, otherwise -1."""
+        return 1 if self.higher_is_better else -1
+
+
+def measures_of(scored: Sequence[Scored]) -> list[Measure]:
+    """Take the metrics with a score per stimulus out of rows of the table."""
+    return [
+        Measure(
+            system=row.system,
+            metric=row.metric,
+            values=np.asarray(values, dtype=np.float64),
+            chance=row.chance,
+            higher_is_better=not (
+                row.metric.startswith("distance") or row.metric.endswith("median_rank")
+            ),
+            statistic=np.median if row.metric.endswith("median_rank") else np.mean,
+        )
+        for row, values in scored
+        if values is not None
+    ]
+
+
+def point_of(
+    control: str,
+    condition: str,
+    measure: Measure,
+    *,
+    rng: np.random.Generator,
+    scoring: Scoring | None = None,
+    reference: float | None = None,
+) -> Point:
+    """Score a measure's stimuli under one condition, with a bootstrap interval over them.
+
+    Raises
+    ------
+    DataError
+        If no stimulus has a score.
+    """
+    known = known_values(measure, f"{control}, {condition}")
+    bounds = interval(known, rng, scoring or Scoring(), measure.statistic)
+    return Point(
+        control, condition, measure.system, measure.metric, bounds.value, bounds.low, bounds.high,
+        len(known), measure.chance, reference, "" if measure.sign > 0 else "lower is better",
+    )  # fmt: skip
+
+
+def known_values(measure: Measure, where: str) -> NDArray[np.float64]:
+    """Return the scores that are there; an error says where there is none."""
+    values = np.asarray(measure.values, dtype=np.float64)
+    if values.ndim != 1:
+        raise DataError(
+            f"{where}: {measure.metric} of {measure.system} needs one score a stimulus, got shape "
+            f"{values.shape}"
+        )
+    known = values[~np.isnan(values)]
+    if not known.size:
+        raise DataError(f"{where}: {measure.metric} of {measure.system} has no scored stimulus")
+    return known
+
+
+def least_gain(point: Point, measure: Measure) -> float | None:
+    """Return by how much the worse end of a point's interval beats chance; None without one."""
+    if point.chance is None or point.low is None or point.high is None:
+        return None
+    return point.low - point.chance if measure.sign > 0 else point.chance - point.high
+
+
+def flat_rows(rows: Embeddings, name: str) -> NDArray[np.float32]:
+    """Return embeddings (S, ...) as finite float32 rows (S, D).
+
+    Raises
+    ------
+    DataError
+        If there are no rows, or one holds NaN or infinity.
+    """
+    flat = torch.as_tensor(rows).detach().float().cpu()
+    if flat.ndim < 2 or not flat.numel():
+        raise DataError(f"{name} embeddings of shape {tuple(flat.shape)} are not rows of features")
+    flat = flat.flatten(1)
+    if not bool(torch.isfinite(flat).all()):
+        raise DataError(f"{name} embeddings contain NaN or infinity")
+    return np.asarray(flat.numpy())
+
+
+def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Scale rows to length 1; rows of zeros stay zero."""
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(norm == 0, 1, norm), dtype=np.float32)

@@ -1,0 +1,181 @@
+"""Spread over candidates and over seeds: how much of a score is the luck or the choice of a draw.
+
+A system that draws k candidates a stimulus and shows one has a score at k = 1 (any draw, no
+choice), a score of the choice, and between the two what choosing added.
+
+Axes: n candidates or seeds, S test stimuli.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindeye.controls.measures import Measure, point_of
+from mindeye.controls.points import Finding, Point
+from mindeye.errors import DataError
+from mindeye.metrics.scoring import Scoring
+from mindeye.metrics.uncertainty import Interval, bootstrap_interval, paired_difference
+
+CANDIDATES, SEEDS = "candidates", "seeds"
+TOO_OFTEN = 0.9
+"""Share of stimuli whose best candidate by the score itself was picked, from which a choice is
+suspected of having seen the answer. Our choice; asked from `FEWEST` clear cases on."""
+FEWEST = 20
+
+
+def candidate_spread(
+    measure: Measure,
+    scores: NDArray[np.floating],
+    picks: NDArray[np.integer] | None = None,
+    *,
+    rng: np.random.Generator,
+    scoring: Scoring | None = None,
+) -> tuple[list[Point], list[Finding]]:
+    """Say what single candidates score, how far they lie apart, and what choosing added.
+
+    Parameters
+    ----------
+    measure
+        System, metric, chance and direction; its values are not looked at.
+    scores
+        (n, S) of every candidate, n at least 2.
+    picks
+        (S,) candidate that was shown; without it nothing is said about the choice.
+    rng, scoring
+        Of the intervals.
+
+    Returns
+    -------
+    tuple
+        Points: ``candidate 1`` ... (k = 1 each); ``k = 1``, the mean over candidates;
+        ``sd within stimulus``, the standard deviation over candidates (n - 1), mean over stimuli;
+        and with picks ``picked``, ``gain of picking`` (paired interval of picked - mean; positive
+        is better whatever the direction; chance 0) and ``best of n``, which picks by the truth
+        and is no system. One finding with picks: a warning if the best candidate by the score
+        itself was picked for `TOO_OFTEN` of the stimuli and more.
+    """
+    how, table = scoring or Scoring(), _table(scores, "candidates")
+    n, s = table.shape
+    made = {f"candidate {i + 1}": table[i] for i in range(n)} | {"k = 1": table.mean(axis=0)}
+    points = [
+        point_of(CANDIDATES, name, replace(measure, values=row), rng=rng, scoring=how)
+        for name, row in made.items()
+    ]
+    sd = table.std(axis=0, ddof=1)
+    points.append(_bare("sd within stimulus", measure, _interval(sd, rng, how), s))
+    if picks is None:
+        return points, []
+    chosen = np.asarray(picks)
+    if chosen.shape != (s,) or chosen.min() < 0 or chosen.max() >= n:
+        raise DataError(f"picks must name one of {n} candidates for each of {s} stimuli")
+    picked = table[chosen, np.arange(s)]
+    best = (measure.sign * table).max(axis=0) * measure.sign
+    k1 = points[n].value
+    for name, row in (("picked", picked), ("best of n", best)):
+        own = replace(measure, values=row)
+        points.append(point_of(CANDIDATES, name, own, rng=rng, scoring=how, reference=k1))
+    gain = paired_difference(
+        measure.sign * picked, measure.sign * made["k = 1"], rng,
+        level=how.level, resamples=how.resamples,
+    )  # fmt: skip
+    points.append(_bare("gain of picking", measure, gain, s, chance=0.0))
+    return points, [_choice(measure, table * measure.sign, picked * measure.sign, gain)]
+
+
+def seed_spread(
+    measure: Measure,
+    scores: NDArray[np.floating],
+    *,
+    rng: np.random.Generator,
+    scoring: Scoring | None = None,
+) -> tuple[list[Point], list[Finding]]:
+    """Say what runs of several seeds score, and how far their scores lie apart.
+
+    Parameters
+    ----------
+    measure
+        System, metric, chance and direction; its values are not looked at.
+    scores
+        (n, S) of the run of every seed, the same stimuli in the same order, n at least 2.
+    rng, scoring
+        Of the intervals.
+
+    Returns
+    -------
+    tuple
+        Points ``seed 1`` ..., ``all seeds`` (mean over seeds, interval over stimuli) and ``sd of
+        seeds`` (standard deviation of the n scores, n - 1), with a finding that sets it beside
+        the interval over stimuli.
+    """
+    how, table = scoring or Scoring(), _table(scores, "seeds")
+    made = {f"seed {i + 1}": row for i, row in enumerate(table)} | {"all seeds": table.mean(axis=0)}
+    points = [
+        point_of(SEEDS, name, replace(measure, values=row), rng=rng, scoring=how)
+        for name, row in made.items()
+    ]
+    each = [point.value for point in points[:-1]]
+    sd, whole = float(np.std(each, ddof=1)), points[-1]
+    points.append(_bare("sd of seeds", measure, Interval(sd, sd, sd), table.shape[1], ends=False))
+    assert whole.low is not None
+    assert whole.high is not None
+    text = (
+        f"{measure.metric}: {len(each)} seeds score {min(each):.3f} to {max(each):.3f} (standard "
+        f"deviation {sd:.3f}); the interval over stimuli is {whole.low:.3f} to {whole.high:.3f}."
+    )
+    return points, [Finding(SEEDS, measure.system, True, text)]
+
+
+def _table(scores: NDArray[np.floating], what: str) -> NDArray[np.float64]:
+    table = np.asarray(scores, dtype=np.float64)
+    if table.ndim != 2 or len(table) < 2 or not table.shape[1]:
+        raise DataError(f"a spread needs scores of 2 {what} at least, got shape {table.shape}")
+    if not np.isfinite(table).all():
+        raise DataError(f"scores of {what} contain NaN or infinity")
+    return table
+
+
+def _interval(values: NDArray[np.float64], rng: np.random.Generator, how: Scoring) -> Interval:
+    return bootstrap_interval(values, rng, level=how.level, resamples=how.resamples)
+
+
+def _bare(
+    condition: str,
+    measure: Measure,
+    bounds: Interval,
+    n: int,
+    *,
+    chance: float | None = None,
+    ends: bool = True,
+) -> Point:
+    """Return a point that is no score but a difference or a spread."""
+    control = SEEDS if condition == "sd of seeds" else CANDIDATES
+    low, high = (bounds.low, bounds.high) if ends else (None, None)
+    return Point(
+        control, condition, measure.system, measure.metric, bounds.value, low, high, n, chance
+    )
+
+
+def _choice(
+    measure: Measure,
+    table: NDArray[np.float64],
+    picked: NDArray[np.float64],
+    gain: Interval,
+) -> Finding:
+    """Say what choosing added, and whether it looks as if it had seen the answer."""
+    ordered = np.sort(table, axis=0)
+    clear = ordered[-1] > ordered[-2]
+    hits = float((picked[clear] == ordered[-1][clear]).mean()) if clear.any() else 0.0
+    text = (
+        f"{measure.metric}: picking one of {len(table)} candidates changes the score by "
+        f"{gain.value:+.3f} (from {gain.low:+.3f} to {gain.high:+.3f}; positive is better)"
+    )
+    if clear.sum() >= FEWEST and hits >= TOO_OFTEN:
+        text += (
+            f"; the best candidate by the score itself was picked for {hits:.0%} of stimuli: the "
+            "choice may have seen the answer"
+        )
+        return Finding(CANDIDATES, measure.system, False, f"{text}.")
+    return Finding(CANDIDATES, measure.system, True, f"{text}.")

@@ -1,0 +1,339 @@
+"""A subject of a BIDS data set whose single-trial betas GLMsingle estimated.
+
+GLMsingle returns one beta for every onset in its design, "in chronological order"
+(`glmsingle/glmsingle.py`, docstring of `fit`), over all runs it was given; which stimulus each was,
+only the events know. Whether the two belong together is checked by the number of trials and, where
+GLMsingle's DESIGNINFO lies beside the betas, run by run and by which trials repeat one another.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pandas as pd
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from mindeye.data.trials import complete_trials
+from mindeye.datasets.bids_events import LABEL, EventsConfig, find_events, read_events
+from mindeye.datasets.glmsingle_files import (
+    SUFFIXES,
+    Axes,
+    BetaLayout,
+    GlmsingleFile,
+    find_layout,
+    load_fields,
+)
+from mindeye.datasets.picture_folder import find_pictures, read_picture
+from mindeye.datasets.recording import Recording
+from mindeye.errors import DataError
+
+
+@dataclass(frozen=True)
+class GlmsingleConfig:
+    """Where betas, events and pictures of one subject are.
+
+    Parameters
+    ----------
+    bids_root
+        The BIDS data set with the events.
+    subject
+        Label of the subject, without "sub-".
+    betas
+        A file that GLMsingle wrote; or a folder with one, or with one below every ses-<label>/.
+    events
+        Which events are trials.
+    mask
+        NIfTI whose voxels above 0 are read; needed for betas on a grid.
+    stimuli
+        Folder of pictures, `stimuli` of the data set if not given.
+    model
+        Name of the output, without suffix.
+    axes
+        Order of the axes in the file, if its shape does not tell: xyzn as Python sees what Python
+        wrote, nzyx as Python sees what MATLAB wrote.
+    licence
+        Terms the data may be used under, in words.
+    """
+
+    bids_root: Path
+    subject: str
+    betas: Path
+    events: EventsConfig = field(default_factory=EventsConfig)
+    mask: Path | None = None
+    stimuli: Path | None = None
+    model: str = "TYPED_FITHRF_GLMDENOISE_RR"
+    axes: Axes = "auto"
+    licence: str = "as stated by the data set; not known to this software"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A file of betas, its layout and the trials of the table it holds, from `first` on.
+
+    `chosen` (grid) are the voxels asked for whose first beta is finite, `left_out` those whose is
+    not; `explained` (grid) is the percentage of variance the GLM explains.
+    """
+
+    file: GlmsingleFile
+    layout: BetaLayout
+    first: int
+    count: int
+    chosen: NDArray[np.bool_]
+    left_out: NDArray[np.bool_]
+    explained: NDArray[np.float64] | None
+
+
+def read_glmsingle(config: GlmsingleConfig) -> Recording:
+    """Read a subject of a BIDS data set with GLMsingle's betas.
+
+    Voxels whose first beta is not finite in one of the files, which is what GLMsingle gives where
+    the mean signal is 0, are left out and counted in `info`. Column `glm_r2` of the voxels is the
+    percentage of variance the GLM explains (mean over files): no noise ceiling.
+
+    Parameters
+    ----------
+    config
+        Where things are.
+
+    Raises
+    ------
+    DataError
+        If something is missing, malformed, ambiguous, or does not fit together.
+    """
+    events = find_events(config.bids_root, config.subject, config.events)
+    trials = complete_trials(read_events(events, config.events))
+    mask = None if config.mask is None else read_mask(config.mask)
+    load = lru_cache(maxsize=1)(load_fields)
+    files = [(GlmsingleFile(p, load), label) for p, label in _find_outputs(config)]
+    parts = [_part(file, label, trials, mask, config.axes) for file, label in files]
+    _check_complete(parts, trials)
+    designs = [_check_design(part, trials) for part in parts]
+    grid = parts[0].layout.grid
+    if any(part.layout.grid != grid for part in parts):
+        raise DataError(f"files of {config.subject} have other voxels: {grid} and others")
+    chosen = np.logical_and.reduce([part.chosen for part in parts])
+    left_out = np.logical_or.reduce([part.left_out for part in parts])
+    ids = list(dict.fromkeys(trials["stimulus_id"]))
+    pictures = _find_pictures(config, trials, ids)
+    places = _places(mask, parts[0].layout)
+
+    def read_betas(session: int) -> NDArray[np.float32]:
+        rows = np.flatnonzero((trials["session"] == session).to_numpy())
+        if not rows.size:
+            raise DataError(f"subject {config.subject} has no session {session}")
+        part = next(p for p in parts if p.first <= rows[0] < p.first + p.count)
+        start = int(rows[0]) - part.first
+        return part.file.read(part.layout, chosen, slice(start, start + len(rows)))
+
+    masks = () if config.mask is None else (config.mask,)
+    return Recording(
+        subject=f"sub-{config.subject}",
+        trials=trials,
+        stimuli=pd.DataFrame({"stimulus_id": ids}),
+        voxels=_voxel_table(parts, chosen, places),
+        read_betas=read_betas,
+        read_pictures=lambda wanted: (read_picture(pictures[s]) for s in wanted),
+        inputs=(*(p.file.path for p in parts), *(e.path for e in events), *masks),
+        info={
+            "source": f"BIDS and GLMsingle ({config.model})",
+            "licence": config.licence,
+            "simulated": False,
+            "space": "grid of the mask" if mask is not None else "as GLMsingle was given",
+            "units": "percent signal change",
+            "voxels_not_finite": int(left_out.sum()),
+            "trial_order": "; ".join(sorted(set(designs))),
+        },
+    )
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask (X, Y, Z): true where the image is above 0.
+
+    Raises
+    ------
+    DataError
+        If it is unreadable, not three-dimensional, or empty.
+    """
+    try:
+        image = nibabel.load(path)
+        values = np.asarray(image.dataobj)
+    except (
+        ImageFileError,
+        OSError,
+        EOFError,
+        ValueError,
+        AttributeError,
+        zlib.error,
+    ) as error:
+        raise DataError(f"{path} is not a readable NIfTI: {error}") from error
+    if values.ndim == 4 and values.shape[3] == 1:
+        values = values[..., 0]
+    mask = np.asarray(values > 0)
+    if mask.ndim != 3 or not mask.any():
+        raise DataError(
+            f"{path} has shape {values.shape} and {int(mask.sum())} voxels above 0; a mask has "
+            "three axes and some voxels"
+        )
+    return mask
+
+
+def _find_outputs(config: GlmsingleConfig) -> list[tuple[Path, str]]:
+    """Find files and the sessions they are of; "" for all sessions."""
+    if not config.betas.is_dir():
+        return [(config.betas, "")]
+    folder = config.betas
+    if (folder / f"sub-{config.subject}").is_dir():
+        folder = folder / f"sub-{config.subject}"
+    here = _output_in([folder / f"{config.model}{s}" for s in SUFFIXES])
+    if here is not None:
+        return [(here, "")]
+    found = []
+    for below in sorted(folder.glob("ses-*")):
+        label = below.name.removeprefix("ses-")
+        if not re.fullmatch(LABEL, label):
+            continue
+        if config.events.bids_sessions and label not in config.events.bids_sessions:
+            continue
+        path = _output_in([p for s in SUFFIXES for p in below.rglob(f"{config.model}{s}")])
+        if path is not None:
+            found.append((path, label))
+    if not found:
+        raise DataError(f"no {config.model} with suffix {SUFFIXES} in {folder} or its ses-*/")
+    return found
+
+
+def _output_in(paths: list[Path]) -> Path | None:
+    there = [p for p in paths if p.is_file()]
+    if len(there) > 1:
+        raise DataError(f"{there[0]} and {there[1]} both are betas; name the file, or keep one")
+    return there[0] if there else None
+
+
+def _part(
+    file: GlmsingleFile,
+    label: str,
+    trials: pd.DataFrame,
+    mask: NDArray[np.bool_] | None,
+    axes: Axes,
+) -> _Part:
+    rows = np.arange(len(trials))
+    if label:
+        rows = np.flatnonzero((trials["session_label"] == label).to_numpy())
+        if not rows.size:
+            raise DataError(f"{file.path} is of session {label!r}, which has no events")
+    layout = find_layout(file, len(rows), mask, axes)
+    on_grid = mask is not None and layout.grid == mask.shape
+    asked = mask if mask is not None and on_grid else np.ones(layout.grid, dtype=np.bool_)
+    chosen = asked.copy()
+    chosen[asked] = np.isfinite(file.read(layout, asked, slice(0, 1))[0])
+    explained = _explained(file, layout)
+    return _Part(file, layout, int(rows[0]), len(rows), chosen, asked & ~chosen, explained)
+
+
+def _explained(file: GlmsingleFile, layout: BetaLayout) -> NDArray[np.float64] | None:
+    values = file.field("R2")
+    if values is None or values.size != math.prod(layout.grid) or values.dtype.kind not in "fiu":
+        return None
+    turned = values.T if layout.backwards else values
+    return np.asarray(turned, dtype=np.float64).reshape(layout.grid)
+
+
+def _check_complete(parts: list[_Part], trials: pd.DataFrame) -> None:
+    held = np.zeros(len(trials), dtype=np.int64)
+    for part in parts:
+        held[part.first : part.first + part.count] += 1
+    absent = np.flatnonzero(held != 1)
+    if absent.size:
+        label = trials["session_label"].iloc[absent[0]]
+        raise DataError(f"session {label!r} has events but no betas; choose the sessions to read")
+
+
+def _check_design(part: _Part, trials: pd.DataFrame) -> str:
+    """Compare the events with GLMsingle's own account of its design; say what came of it."""
+    beside = [part.file.path.with_name(f"DESIGNINFO{s}") for s in SUFFIXES]
+    path = next((p for p in beside if p.is_file()), None)
+    if path is None:
+        return "not checked, no DESIGNINFO beside the betas"
+    file = GlmsingleFile(path)
+    try:
+        order, runs = (_numbers(file.field(name)) for name in ("stimorder", "numtrialrun"))
+    except DataError as error:
+        return f"not checked, {error}"
+    mine = trials.iloc[part.first : part.first + part.count]
+    counts = mine.groupby(["session", "run"], sort=True).size().to_numpy()
+    if runs.size:
+        theirs = runs[runs > 0]
+        if not np.array_equal(theirs, counts):
+            raise DataError(
+                f"{path} has {theirs.astype(int).tolist()} trials in its runs, the events have "
+                f"{counts.tolist()}; check task, sessions and the ids to ignore"
+            )
+    if order.size != len(mine):
+        return "not checked, DESIGNINFO does not list the conditions of all trials"
+    _check_repeats(order, mine["stimulus_id"], path)
+    return "checked against DESIGNINFO"
+
+
+def _numbers(values: NDArray[Any] | None) -> NDArray[Any]:
+    """Flatten a list of numbers, empty if it is none."""
+    return np.empty(0) if values is None or values.dtype.kind not in "fiu" else np.ravel(values)
+
+
+def _check_repeats(conditions: NDArray[Any], stimuli: pd.Series, path: Path) -> None:
+    """Conditions may be coarser or finer than stimuli, but not across them."""
+    pairs = pd.DataFrame({"condition": conditions, "stimulus": stimuli.to_numpy()})
+    count = len(pairs.drop_duplicates())
+    if count > max(pairs["condition"].nunique(), pairs["stimulus"].nunique()):
+        raise DataError(
+            f"{path} groups the trials into other conditions than the events do into stimuli; the "
+            "betas are of other events, or in another order"
+        )
+
+
+def _places(mask: NDArray[np.bool_] | None, layout: BetaLayout) -> NDArray[np.int64] | None:
+    """Return grid coordinates (grid size, 3) of the voxels in the file, where a mask tells them.
+
+    Betas that were flattened by a mask are in C order in Python (`data[mask]`) and in column-major
+    order in MATLAB (`data(mask)`), whose files are read backwards.
+    """
+    if mask is None:
+        return None
+    if layout.grid == mask.shape:
+        return np.argwhere(np.ones_like(mask))
+    return np.argwhere(mask.T)[:, ::-1] if layout.backwards else np.argwhere(mask)
+
+
+def _voxel_table(
+    parts: list[_Part], chosen: NDArray[np.bool_], places: NDArray[np.int64] | None
+) -> pd.DataFrame:
+    table = pd.DataFrame({"voxel": np.arange(int(chosen.sum()))})
+    if places is not None:
+        for axis, name in enumerate("xyz"):
+            table[name] = places[chosen.ravel(), axis]
+    explained = [p.explained[chosen] for p in parts if p.explained is not None]
+    if explained:
+        table["glm_r2"] = np.mean(explained, axis=0).astype(np.float32)
+    return table
+
+
+def _find_pictures(
+    config: GlmsingleConfig, trials: pd.DataFrame, ids: list[str]
+) -> dict[str, Path]:
+    named: dict[str, str] = {}
+    if "stim_file" in trials.columns:
+        pairs = trials[["stimulus_id", "stim_file"]].drop_duplicates()
+        twice = pairs["stimulus_id"][pairs["stimulus_id"].duplicated()]
+        if len(twice):
+            files = pairs.loc[pairs["stimulus_id"] == twice.iloc[0], "stim_file"].tolist()
+            raise DataError(f"the events name two stimuli {twice.iloc[0]!r}: {files}; rename one")
+        named = dict(zip(pairs["stimulus_id"], pairs["stim_file"], strict=True))
+    return find_pictures(config.stimuli or config.bids_root / "stimuli", ids, named=named)

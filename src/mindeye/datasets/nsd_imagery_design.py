@@ -1,0 +1,198 @@
+"""Tables of NSD-imagery: order of the runs, targets, and which target each trial was about.
+
+Where the facts are from, and what was not established: see `nsd_imagery`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+from mindeye.datasets.nsd_single_session import read_mat
+from mindeye.datasets.picture_folder import is_inside
+from mindeye.errors import DataError
+
+Task = Literal["vision", "imagery", "attention"]
+Epoch = Literal["cue", "detection"]
+
+RUNS = (
+    "visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1",
+    "imgA_2", "imgB_2", "imgC_2",
+)  # fmt: skip
+"""Runs in the order of the betas."""
+TASKS = {"vision": "vis", "imagery": "img", "attention": "att"}
+SETS = {"simple": "A", "complex": "B", "conceptual": "C"}
+TARGETS = 6
+PARTS = sum(2 if run.startswith("att") else 1 for run in RUNS)
+"""Betas of a session over trials of a run: 720 / 48."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's place among the betas.
+
+    Parameters
+    ----------
+    number
+        From 0.
+    name
+        Like ``imgA_1``: task, set, repetition.
+    rows
+        (trials,) rows of the file of betas, from 0.
+    """
+
+    number: int
+    name: str
+    rows: NDArray[np.int64]
+
+
+def runs_of(task: Task, trials: int, *, epoch: Epoch = "cue") -> list[Run]:
+    """Return the runs of a task, all sets, each with the betas that stand for its trials."""
+    runs, start = [], 0
+    second = epoch == "detection"
+    for number, name in enumerate(RUNS):
+        parts = 2 if name.startswith("att") else 1
+        rows = start + parts * np.arange(trials, dtype=np.int64) + (parts - 1) * second
+        if name.startswith(TASKS[task]):
+            runs.append(Run(number, name, rows))
+        start += parts * trials
+    return runs
+
+
+def set_of(run: str) -> str:
+    """Return the name of the set of targets of a run."""
+    return next(name for name, letter in SETS.items() if run[3] == letter)
+
+
+def read_targets(path: Path, stimulus_set: str) -> pd.DataFrame:
+    """Return the targets of a set: `stimulus_id`, `set`, `cue` (letter), `target` (file name).
+
+    Raises
+    ------
+    DataError
+        If the file is missing, unreadable or does not list six targets.
+    """
+    cells = read_mat(path, f"targets of the {stimulus_set} set", "pair_list")
+    if cells.shape != (TARGETS, 3):
+        raise DataError(
+            f"pair_list of {path} has shape {cells.shape}, not ({TARGETS}, 3): number, name, letter"
+        )
+    names = [_cell(c) for c in cells[:, 1]]
+    cues = [_cell(c) for c in cells[:, 2]]
+    bad = [c for c in cues if re.fullmatch(r"[A-Za-z0-9]{1,20}", c) is None]
+    if bad or len(set(cues)) != TARGETS:
+        raise DataError(f"the letters in pair_list of {path} are {cues}, not six different ones")
+    unsafe = [n for n in names if not is_inside(n) or "/" in n]
+    if unsafe:
+        raise DataError(f"pair_list of {path} names {unsafe[0]!r}, which is not a file's name")
+    return pd.DataFrame(
+        {
+            "stimulus_id": [f"imagery_{c}" for c in cues],
+            "set": stimulus_set,
+            "cue": cues,
+            "target": names,
+        }
+    )
+
+
+def _cell(content: object) -> str:
+    """Return the text of a MATLAB cell, however often it is wrapped."""
+    while isinstance(content, np.ndarray) and content.size == 1:
+        content = content.item()
+    return str(content).strip()
+
+
+def run_trials(run: Run, path: Path, targets: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a trial of a run, in the order of its betas.
+
+    Raises
+    ------
+    DataError
+        If the table is malformed, has another number of trials or an unknown target.
+    """
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is not a readable table: {error}") from error
+    missing = [c for c in ("TRIAL", "CONDITION", "CUE") if c not in table]
+    if missing:
+        raise DataError(f"{path} lacks the columns {missing}; it has {list(table)}")
+    number = pd.to_numeric(table["TRIAL"], errors="coerce")
+    if sorted(number) != list(range(1, len(run.rows) + 1)):
+        raise DataError(
+            f"TRIAL of {path} must hold each of 1 to {len(run.rows)} once, as many as there are "
+            f"betas of the run; it has {len(table)} rows"
+        )
+    table = table.iloc[np.argsort(number.to_numpy(), kind="stable")]
+    cue, condition = table["CUE"].str.strip(), table["CONDITION"].str.strip()
+    if run.name.startswith("img") and (cue != condition).any():
+        row = int(np.flatnonzero((cue != condition).to_numpy())[0])
+        raise DataError(
+            f"trial {row + 1} of {path} has CUE {cue.iloc[row]!r} but CONDITION "
+            f"{condition.iloc[row]!r}; in imagery the cued target is the imagined one"
+        )
+    shown = (cue if run.name.startswith("att") else condition).to_numpy()
+    unknown = sorted(set(shown) - set(targets["cue"]))
+    if unknown:
+        raise DataError(
+            f"{path} names target {unknown[0]!r}; the set has {targets['cue'].tolist()}"
+        )
+    return pd.DataFrame(
+        {
+            "run": run.number,
+            "trial": run.rows,
+            "stimulus_id": [f"imagery_{letter}" for letter in shown],
+            "run_name": run.name,
+            "cue": cue.to_numpy(),
+        }
+    )
+
+
+def check_design(
+    path: Path, runs: Sequence[Run], trials: pd.DataFrame, *, epoch: Epoch = "cue"
+) -> None:
+    """Check the order of the trials against the GLM's events, which made the betas.
+
+    Events in time must be as many as the run has betas, and those of one column must be those of
+    one target, the other way round too.
+
+    Raises
+    ------
+    DataError
+        If the file is malformed or the orders differ.
+    """
+    cells = read_mat(path, "design of the GLM", "stimulus").ravel()
+    if len(cells) != len(RUNS):
+        raise DataError(f"stimulus of {path} has {len(cells)} cells, not {len(RUNS)} runs")
+    for run in runs:
+        own = trials[trials["run"] == run.number]
+        if own.empty:
+            continue
+        cell = cells[run.number]
+        design = np.asarray(cell.toarray() if issparse(cell) else cell)
+        if design.ndim != 2 or design.dtype.kind not in "biuf":
+            raise DataError(f"run {run.name} in {path} is no matrix of (time, columns)")
+        columns = np.nonzero(design)[1]
+        attention = run.name.startswith("att")
+        events = len(own) * (2 if attention else 1)
+        if len(columns) != events:
+            raise DataError(
+                f"run {run.name} has {len(columns)} events in {path}, but {events} betas; they are "
+                "not of one experiment"
+            )
+        if attention:
+            columns = columns[int(epoch == "detection") :: 2]
+        pairs = set(zip(columns.tolist(), own["stimulus_id"], strict=True))
+        if len(pairs) != len(set(columns)) or len(pairs) != own["stimulus_id"].nunique():
+            raise DataError(
+                f"the events of run {run.name} in {path} are in another order than the trials of "
+                "its table; betas would be paired with wrong targets"
+            )

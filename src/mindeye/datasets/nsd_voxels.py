@@ -1,0 +1,206 @@
+"""Which voxels of NSD's volumes are read, and in which order.
+
+NIfTI volumes are (X, Y, Z) in nibabel. Voxels are in C order over (X, Y, Z), the order that a
+boolean mask of such a volume gives and most published code has; their places are in the table.
+Regions mark voxels by labels above 0; 0 is cortex outside the region and -1 is not cortex at all
+(labels 1 up: NSD Data Manual, "ROIs"; -1 as known from public code; not checked against the real
+files here), so a region is `volume > 0` and never `volume != 0`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from mindeye.datasets.nsd_layout import (
+    GRIDS,
+    NsdConfig,
+    NsdPaths,
+    parse_rois,
+    reason,
+    require_file,
+)
+from mindeye.errors import DataError
+
+Grid = tuple[int, int, int]
+
+NIFTI_ERRORS = (
+    OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, zlib.error,
+    ImageFileError, HeaderDataError,
+)  # fmt: skip
+"""What nibabel and gzip raise on files that are cut off or no NIfTI."""
+
+
+def open_nifti(path: Path) -> Any:
+    """Return the array of a .nii or .nii.gz file, its header read and checked, its numbers not yet.
+
+    What nibabel finds in a header that it refuses is in its error; it would log it as well, which
+    makes two lines of one, and logs what it mends without harm to the numbers.
+
+    Raises
+    ------
+    Exception
+        One of `NIFTI_ERRORS`.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ImageFileError("its name does not end in .nii or .nii.gz")
+    log = logging.getLogger("nibabel.global")
+    log.addFilter(_silent)
+    try:
+        return nib.load(path).dataobj
+    finally:
+        log.removeFilter(_silent)
+
+
+def _silent(record: logging.LogRecord) -> bool:
+    return False
+
+
+def read_volume(path: Path, what: str) -> NDArray[np.float32]:
+    """Read a small NIfTI volume (X, Y, Z), scaled as its header says.
+
+    Raises
+    ------
+    DataError
+        If it is missing, unreadable or not a volume of numbers.
+    """
+    require_file(path, what)
+    try:
+        volume = np.asarray(open_nifti(path))
+        if path.suffix == ".gz":
+            with gzip.open(path, "rb") as stream:
+                while stream.read(1 << 20):  # to the end, where gzip keeps its checksum
+                    pass
+    except NIFTI_ERRORS as error:
+        raise DataError(
+            f"{path} is not a readable NIfTI file ({reason(error)}); fetch it again"
+        ) from error
+    while volume.ndim > 3 and volume.shape[-1] == 1:
+        volume = volume[..., 0]
+    if volume.ndim != 3 or volume.dtype.kind not in "iufb" or not volume.size:
+        raise DataError(
+            f"{path} holds {volume.dtype} of shape {volume.shape}; {what} is one volume (X, Y, Z)"
+        )
+    return volume.astype(np.float32)
+
+
+def say_grid(grid: Grid) -> str:
+    """Return a grid in words, with the NSD subject who has it."""
+    owner = f" (subj{GRIDS.index(grid) + 1:02d}'s in NSD)" if grid in GRIDS else ""
+    return f"{grid[0]} x {grid[1]} x {grid[2]}{owner}"
+
+
+def _on_grid(path: Path, what: str, grid: Grid) -> NDArray[np.float32]:
+    volume = read_volume(path, what)
+    if volume.shape != grid:
+        raise DataError(
+            f"{path} is on a grid of {say_grid(volume.shape)}, the betas on one of "
+            f"{say_grid(grid)}: it is another subject's or another resolution's"
+        )
+    return volume
+
+
+def _roi_labels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> NDArray[np.object_]:
+    """Return an object volume: "" outside, else the regions of a voxel, joined by ";"."""
+    named = np.full(grid, "", dtype=object)
+    for name, labels in parse_rois(config.roi):
+        volume = _on_grid(paths.roi(name), f"region {name}", grid)
+        inside = volume > 0 if not labels else np.isin(volume, labels)
+        if not inside.any():
+            raise DataError(
+                f"{paths.roi(name)} has no voxel {f'labelled {labels}' if labels else 'above 0'}; "
+                f"its labels are {sorted(np.unique(volume[volume > 0]).astype(int).tolist())[:20]}"
+            )
+        several = len(np.unique(volume[volume > 0])) > 1
+        for label in np.unique(volume[inside]):
+            here = volume == label
+            tag = f"{name}:{label:g}" if several else name
+            already = here & (named != "")
+            named[here & ~already] = tag
+            named[already] = named[already] + f";{tag}"
+    return named
+
+
+def choose_voxels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> pd.DataFrame:
+    """Return the voxels to read, in C order over (X, Y, Z).
+
+    Parameters
+    ----------
+    paths
+        Where the files are.
+    config
+        Regions, mask, least noise ceiling.
+    grid
+        Voxels of the betas along X, Y, Z.
+
+    Returns
+    -------
+    DataFrame
+        V rows: `voxel` (0 to V - 1), `x`, `y`, `z` (from 0), `flat_index` ((x Y + y) Z + z),
+        `roi`, and where the file is there `ncsnr` and `file_noise_ceiling`, the share of the
+        variance of a single trial that is signal, ncsnr^2 / (ncsnr^2 + 1) (NSD Data Manual,
+        "Functional data (NSD)": noise ceiling of n averaged trials, with n = 1; there in percent).
+
+    Raises
+    ------
+    DataError
+        If a file is missing, unreadable or on another grid, or no voxel is left.
+    """
+    named = _roi_labels(paths, config, grid)
+    chosen = named != ""
+    if config.mask:
+        if not Path(config.mask).is_file():
+            raise DataError(f"no mask at {config.mask}; correct --mask, or leave it out")
+        chosen &= _on_grid(Path(config.mask), "mask", grid) > 0
+    ncsnr = None
+    if config.min_noise_ceiling > 0 or paths.ncsnr.is_file():
+        ncsnr = _on_grid(paths.ncsnr, "noise ceiling (ncsnr.nii.gz)", grid).astype(np.float64)
+        if config.min_noise_ceiling > 0:
+            # A voxel without a known ceiling (NaN) compares false and is left out.
+            chosen &= ceiling(ncsnr) >= config.min_noise_ceiling
+    if not chosen.any():
+        least = config.min_noise_ceiling
+        raise DataError(
+            f"no voxel of subject {paths.subject} is in {config.roi}"
+            f"{f' and {config.mask}' if config.mask else ''}"
+            f"{f' with a noise ceiling of at least {least}' if least else ''}; choose other "
+            "regions, another mask or a lower ceiling"
+        )
+    x, y, z = np.nonzero(chosen)
+    table: dict[str, Any] = {
+        "voxel": np.arange(len(x)),
+        "x": x,
+        "y": y,
+        "z": z,
+        "flat_index": np.flatnonzero(chosen),
+        "roi": named[chosen].astype(str),
+    }
+    if ncsnr is not None:
+        table["ncsnr"] = ncsnr[chosen]
+        table["file_noise_ceiling"] = ceiling(ncsnr[chosen])
+    return pd.DataFrame(table)
+
+
+def ceiling(ncsnr: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return single-trial noise ceilings, shares of variance from 0 to 1, of ncsnr."""
+    return np.asarray(1 - 1 / (ncsnr**2 + 1))
+
+
+def used_files(paths: NsdPaths, config: NsdConfig) -> list[Path]:
+    """Return the files that `choose_voxels` reads."""
+    files = [paths.roi(name) for name, _ in parse_rois(config.roi)]
+    if config.mask:
+        files.append(Path(config.mask))
+    if paths.ncsnr.is_file():
+        files.append(paths.ncsnr)
+    return files

@@ -1,0 +1,1 @@
+"""Estimators: one protocol for decoders, baselines and the drawing of pictures."""

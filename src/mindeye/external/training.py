@@ -1,0 +1,160 @@
+"""What showing a training picture instead would have scored: a random one, and the nearest.
+
+The nearest *by the true picture* is what a perfect lookup in the training set would show, so a
+generator that scores no higher has added nothing to a lookup (Shirakawa et al. 2024, arXiv
+2405.10078, on how much of a score the training pictures explain).
+
+Axes: S stimuli, T training pictures, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mindeye.controls.floors import random_training_picture
+from mindeye.external.inputs_pairing import Meeting, check_proportions
+from mindeye.external.inputs_pictures import Pictures
+from mindeye.metrics.features import FeatureExtractor, FunctionExtractor
+from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.pixels import resize_images
+from mindeye.metrics.scoring import Scoring
+from mindeye.progress import track
+
+PREFERRED = ("clip_vit_l14", "swav", "inception_v3", "efficientnet_b1", "alexnet5", "alexnet2")
+"""Networks by which the nearest picture is found, the first that is there: content before edges."""
+
+THUMBNAIL = 16
+"""Side of the thumbnails that stand in where no network is there; said where it happens."""
+
+_AT_ONCE = 64
+_SAME = 2.5 / 255
+"""Largest difference of two copies of one picture, by rounding; our own choice."""
+
+
+Read = Callable[[Sequence[int]], Tensor]
+
+
+class Answers(NamedTuple):
+    """What training pictures score in place of reconstructions.
+
+    Attributes
+    ----------
+    references
+        Metric to ``random_training`` and ``nearest_training_true`` to score.
+    nearest
+        (S, 3, H, W) the nearest training picture of every stimulus.
+    said
+        How the nearest was found, and a warning if stimuli are among the training pictures.
+    """
+
+    references: Mapping[str, Mapping[str, float]]
+    nearest: Tensor
+    said: tuple[str, ...]
+
+
+def training_answers(
+    training: Pictures,
+    stimuli: Pictures,
+    seen: Seen,
+    *,
+    meeting: Meeting,
+    rng: np.random.Generator,
+    scoring: Scoring,
+) -> Answers:
+    """Score a random and the nearest training picture of every stimulus.
+
+    Parameters
+    ----------
+    training, stimuli
+        Opened; training pictures must have the stimuli's proportions.
+    seen
+        The stimuli as they are scored.
+    meeting
+        How the stimuli were resized; training pictures are brought to the same size.
+    rng
+        Draws the random pictures and shuffles.
+    scoring
+        As for the reconstructions.
+
+    Raises
+    ------
+    DataError
+        If a training picture cannot be read or has other proportions than the stimuli.
+    """
+    for row in range(len(training)):
+        check_proportions(stimuli, 0, training, row)
+    size = (int(seen.images.shape[-2]), int(seen.images.shape[-1]))
+
+    def read(rows: Sequence[int]) -> Tensor:
+        return training.images(rows, size=size, antialias=meeting.antialias, shown=False)
+
+    extractor = _chosen(seen.extractors)
+    nearest = read(nearest_by_truth(len(training), read, seen, extractor).tolist())
+    random = read(random_training_picture(len(seen.images), len(training), rng).tolist())
+    said = [f"nearest training picture of each stimulus: by cosine of {extractor.name}"]
+    copies = (nearest - seen.images).abs().flatten(1).amax(dim=1) <= _SAME
+    if bool(copies.any()):
+        said.append(
+            f"WARNING: {int(copies.sum())} of {len(copies)} stimuli are themselves among the "
+            f"training pictures (first {stimuli.names[int(copies.int().argmax())]}): scores of a "
+            "decoder trained on them say nothing"
+        )
+    references: dict[str, dict[str, float]] = {}
+    for name, images in (("random_training", random), ("nearest_training_true", nearest)):
+        for one in picture_rows(name, images, seen, rng=rng, scoring=scoring):
+            references.setdefault(one.row.metric, {})[name] = one.row.value
+    return Answers(references, nearest, tuple(said))
+
+
+def nearest_by_truth(
+    n_training: int, read: Read, seen: Seen, extractor: FeatureExtractor
+) -> NDArray[np.int64]:
+    """Row of the training picture nearest to every stimulus, a few training pictures at a time.
+
+    Parameters
+    ----------
+    n_training
+        T.
+    read
+        Gives training pictures by row, (n, 3, H, W).
+    seen
+        The stimuli.
+    extractor
+        By whose features, cosine; ties go to the earlier picture.
+    """
+    known = extractor in seen.extractors
+    features = seen.features(extractor) if known else extractor.extract(seen.images)
+    truth = torch.nn.functional.normalize(features.flatten(1).float(), dim=1)
+    best = torch.full((len(truth),), -torch.inf)
+    rows = torch.zeros(len(truth), dtype=torch.int64)
+    for start in track(range(0, n_training, _AT_ONCE), "training"):
+        images = read(range(start, min(start + _AT_ONCE, n_training)))
+        features = torch.nn.functional.normalize(
+            extractor.extract(images).flatten(1).float(), dim=1
+        )
+        score, place = (truth @ features.T).max(dim=1)
+        better = score > best
+        best, rows = torch.where(better, score, best), torch.where(better, place + start, rows)
+    return rows.numpy()
+
+
+def _chosen(extractors: Sequence[FeatureExtractor]) -> FeatureExtractor:
+    by_name = {extractor.name: extractor for extractor in extractors}
+    for name in PREFERRED:
+        if name in by_name:
+            return by_name[name]
+    return FunctionExtractor(
+        f"pixels of {THUMBNAIL} px thumbnails (no network is there)", _thumbnail
+    )
+
+
+def _thumbnail(images: Tensor) -> Tensor:
+    """Thumbnails less their own mean colour, so that cosine is a correlation of layouts."""
+    small = resize_images(images, THUMBNAIL)
+    return (small - small.mean(dim=(2, 3), keepdim=True)).flatten(1)

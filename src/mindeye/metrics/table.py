@@ -1,0 +1,243 @@
+"""The tidy table: every metric of every system with its interval, floor, ceiling and chance.
+
+A number never stands alone: beside it are the interval over stimuli, what chance gives, what the
+same predictions score when shuffled (floor), what a training picture would have scored in its
+place, and what the best possible system of the same setting scores (ceiling), where one is known.
+Scores per stimulus are written too, so that two systems can be compared pairwise later.
+
+Axes: S stimuli.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mindeye import files
+from mindeye.errors import DataError
+from mindeye.metrics.features import Missing
+
+REFERENCES = (
+    "random_training",
+    "nearest_training_true",
+    "nearest_training_predicted",
+    "generator_from_truth",
+    "noise_ceiling",
+    "ideal_observer",
+)
+"""Names of what can stand beside a row, from floors to ceilings (docs/metrics.md)."""
+
+VERSIONS: dict[str, int] = {
+    "brain_to_image": 1,
+    "image_to_brain": 1,
+    "PixCorr": 1,
+    "SSIM": 1,
+    "two_way": 1,
+    "two_way_among_reconstructions": 1,
+    "distance": 1,
+    "effective_rank": 1,
+    "out_of_span": 1,
+}
+"""Version of every metric's definition. One that changes its values gets a new number: rows of
+different versions do not compare."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one system.
+
+    Attributes
+    ----------
+    metric, system
+        Names, as in docs/metrics.md.
+    value, low, high
+        Score and the ends of its interval over stimuli (None where there is no interval).
+    n
+        Stimuli scored.
+    chance
+        Score of guessing; None where the metric has none (pixel metrics).
+    floor
+        Score of the same predictions paired with pictures at random.
+    ceiling
+        Score of the best possible system in this setting, if known.
+    floor_low, floor_high
+        Interval of the floor over random pairings.
+    note
+        What a reader must know, such as a smaller candidate pool.
+    k
+        Candidates drawn per stimulus, of which one was picked; 1 is a draw without a choice, None
+        where nothing is drawn.
+    references
+        What other ways of answering score on the same metric, by the names of `REFERENCES`.
+    """
+
+    metric: str
+    system: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    chance: float | None
+    floor: float | None
+    ceiling: float | None = None
+    floor_low: float | None = None
+    floor_high: float | None = None
+    note: str = ""
+    k: int | None = None
+    references: Mapping[str, float] = field(default_factory=dict)
+
+
+class Scored(NamedTuple):
+    """A row and the scores that it is the mean (or median) of.
+
+    Attributes
+    ----------
+    row
+        Of the table.
+    values
+        (n,) one score a stimulus, NaN where a stimulus was not scored; None where the metric is
+        one of all stimuli together.
+    """
+
+    row: Row
+    values: NDArray[np.float64] | None
+
+
+def metric_version(metric: str) -> int:
+    """Return the version of a metric: that of the longest name in `VERSIONS` it begins with.
+
+    Raises
+    ------
+    DataError
+        If no name fits: a metric without a definition.
+    """
+    known = [name for name in VERSIONS if metric.startswith(name)]
+    if not known:
+        raise DataError(f"metric {metric!r} has no version; known: {', '.join(VERSIONS)}")
+    return VERSIONS[max(known, key=len)]
+
+
+def write_table(
+    groups: Sequence[tuple[Sequence[str], Sequence[Scored]]],
+    missing: Sequence[Missing],
+    folder: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``metrics.json``, ``metrics.csv`` and ``scores.csv`` atomically.
+
+    Parameters
+    ----------
+    groups
+        Stimulus ids and the rows that score them, in the order of the ids.
+    missing
+        Metrics that could not be computed, with reason and remedy.
+    folder
+        To write to.
+    settings
+        Further content of ``metrics.json``: how was scored, what was converted.
+
+    Raises
+    ------
+    DataError
+        If a metric of a system is there twice or a number is not finite.
+    """
+    scored = [one for _, group in groups for one in group]
+    rows = [one.row for one in scored]
+    records = _records(rows)
+    content = {
+        "rows": records,
+        "missing": [{"metric": m.metric, "why": m.why, "how": m.how} for m in missing],
+        "versions": {row.metric: metric_version(row.metric) for row in rows},
+        **(settings or {}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_text(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    files.write_text(folder / "metrics.csv", _flat(records).to_csv(index=False))
+    files.write_text(folder / "scores.csv", _per_stimulus(groups).to_csv(index=False))
+
+
+def _records(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    names = [(row.metric, row.system) for row in rows]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise DataError(f"metrics reported twice: {twice}")
+    records = [dataclasses.asdict(row) for row in rows]
+    for record in records:
+        named = {**record, **record["references"]}
+        bad = [k for k, v in named.items() if isinstance(v, float) and not math.isfinite(v)]
+        if bad:
+            raise DataError(f"{record['metric']} of {record['system']} has no finite {bad}")
+        strange = set(record["references"]) - set(REFERENCES)
+        if strange:
+            raise DataError(f"unknown references {sorted(strange)}; known: {', '.join(REFERENCES)}")
+    return records
+
+
+def _flat(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Give every reference a column of its own."""
+    columns = [f.name for f in dataclasses.fields(Row) if f.name != "references"]
+    flat = [
+        {**{c: r[c] for c in columns}, **{n: r["references"].get(n) for n in REFERENCES}}
+        for r in records
+    ]
+    frame = pd.DataFrame.from_records(flat, columns=[*columns, *REFERENCES])
+    return frame.astype({"k": "Int64"})
+
+
+def _per_stimulus(groups: Sequence[tuple[Sequence[str], Sequence[Scored]]]) -> pd.DataFrame:
+    frames = [pd.DataFrame(columns=["system", "metric", "stimulus_id", "value"])]
+    for ids, group in groups:
+        for row, values in group:
+            if values is None:
+                continue
+            if len(values) != len(ids):
+                raise DataError(
+                    f"{row.metric} of {row.system}: {len(values)} scores, {len(ids)} ids"
+                )
+            known = ~np.isnan(values)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "system": row.system,
+                        "metric": row.metric,
+                        "stimulus_id": np.asarray(ids, dtype=object)[known],
+                        "value": values[known],
+                    }
+                )
+            )
+    return pd.concat(frames[1:] or frames, ignore_index=True)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows of a ``metrics.json``."""
+    return [Row(**record) for record in files.read_json(path)["rows"]]
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    """Read ``scores.csv``: ``system``, ``metric``, ``stimulus_id`` (text), ``value``.
+
+    Raises
+    ------
+    DataError
+        If the folder has none, or it has other columns.
+    """
+    path = folder / "scores.csv"
+    if not path.is_file():
+        raise DataError(f"{path} is not there; score the run again with `mindeye evaluate`")
+    try:
+        frame = pd.read_csv(
+            path, dtype={"stimulus_id": str, "system": str, "metric": str}, keep_default_na=False
+        )
+        return frame.astype({"value": float})[["system", "metric", "stimulus_id", "value"]]
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path} is not a table of scores: {error}") from error

@@ -1,0 +1,247 @@
+"""Which points of a control are drawn, and how: few systems and metrics, the run's own first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mindeye.controls.points import Point
+from mindeye.metrics.table import Row
+from mindeye.reporting.figures.conditions import Entry, Line, condition_curve, condition_panel
+from mindeye.reporting.figures.curves import CurvePanel
+from mindeye.reporting.figures.dots import DotPanel, by_metric, dot_panel
+from mindeye.reporting.names import metric_name, number, system_name
+
+FEATURES = ("two_way_clip_vit_l14", "two_way_inception_v3", "two_way_alexnet5")
+"""Networks that are shown before others."""
+RETRIEVERS = ("mindeye", "mindeye_backbone", "ridge", "knn")
+DRAWERS = ("both", "high", "low", "ridge", "knn")
+LIMITS = ("ideal_observer", "noise_ceiling", "ceiling_both", "ceiling_generator", "ceiling_vae")
+FULL = "brain_to_image_full_top1"
+
+Made = tuple[list[CurvePanel], list[DotPanel], list[str]]
+"""Curves, dot panels and notes under them."""
+
+
+def _first(preferred: Sequence[str], there: Sequence[str]) -> str:
+    """Return the first preferred name that is there, else the first that is."""
+    return next((name for name in preferred if name in there), there[0] if there else "")
+
+
+def _feature(metrics: Sequence[str]) -> str:
+    own = [m for m in metrics if metric_name(m).group == "pictures" and m.startswith("two_way_")]
+    return _first(FEATURES, own)
+
+
+def _systems(points: Sequence[Point], metric: str) -> list[str]:
+    return list(dict.fromkeys(p.system for p in points if p.metric == metric))
+
+
+def _metrics(points: Sequence[Point]) -> list[str]:
+    return list(dict.fromkeys(p.metric for p in points))
+
+
+def _drawn(panels: Sequence[DotPanel | None]) -> list[DotPanel]:
+    return [panel for panel in panels if panel is not None]
+
+
+def _nway(points: Sequence[Point]) -> Made:
+    metrics = _metrics(points)
+    wanted = ("brain_to_image_top1", "image_to_brain_top1", _feature(metrics))
+    curves = []
+    for metric in [m for m in wanted if m in metrics]:
+        there = _systems(points, metric)
+        order = RETRIEVERS if "_to_" in metric else DRAWERS
+        main = _first(order, there)
+        chosen = {main: "", "ridge": "", _first(LIMITS, there): "ceiling"}
+        lines = [
+            Line(system_name(s), [p for p in points if (p.metric, p.system) == (metric, s)],
+                 s == main, kind if s != main else "")
+            for s, kind in chosen.items() if s in there
+        ]  # fmt: skip
+        title = metric_name(metric).title.split(",")
+        curve = condition_curve(
+            ",".join(title[:1] if "_to_" in metric else title), lines,
+            unit="alternatives", logarithmic=True,
+        )  # fmt: skip
+        curves += [] if curve is None else [curve]
+    return curves, [], []
+
+
+def _trials(points: Sequence[Point]) -> Made:
+    curves = []
+    for metric in [m for m in _metrics(points) if metric_name(m).scale == "share"]:
+        there = _systems(points, metric)
+        main = _first(RETRIEVERS, there)
+        lines = [
+            Line(system_name(s), [p for p in points if (p.metric, p.system) == (metric, s)],
+                 s == main)
+            for s in there
+        ]  # fmt: skip
+        curve = condition_curve(metric_name(metric).title, lines, unit="by trials")
+        curves += [] if curve is None else [curve]
+    return curves, [], []
+
+
+def _nearness(points: Sequence[Point]) -> Made:
+    strata = [p for p in points if p.metric != "similarity"]
+    metrics = _metrics(strata)
+    panels: list[DotPanel | None] = []
+    notes = []
+    for metric, order in ((FULL, RETRIEVERS), (_feature(metrics), DRAWERS), ("SSIM", DRAWERS)):
+        own = [p for p in strata if p.metric == metric]
+        own = [p for p in own if p.system == _first(order, _systems(own, metric))]
+        if not own:
+            continue
+        title = f"{metric_name(metric).title}: {system_name(own[0].system)}"
+        parts = [p for p in own if p.condition != "spearman"]
+        panels.append(
+            condition_panel(
+                title,
+                [
+                    Entry(_STRATA.get(p.condition, p.condition), p, p.condition != "all")
+                    for p in parts
+                ],
+            )
+        )
+        notes += [_rho(title, p) for p in own if p.condition == "spearman"]
+    near = [p for p in points if p.metric == "similarity"]
+    panels.append(
+        condition_panel(
+            "How near the nearest training picture is",
+            [Entry(_STRATA.get(p.condition, p.condition), p, i == 0) for i, p in enumerate(near)],
+        )
+    )
+    return [], _drawn(panels), notes
+
+
+_STRATA = {
+    "all": "all pictures",
+    "near": "nearest third",
+    "middle": "middle third",
+    "far": "farthest third",
+    "test to training": "test pictures",
+    "training to other training": "training pictures",
+}
+
+
+def _rho(title: str, point: Point) -> str:
+    figures = f"{point.value:+.2f}"
+    if point.low is not None and point.high is not None:
+        figures += f" (from {point.low:+.2f} to {point.high:+.2f})"
+    return f"{title}: rank correlation of score and nearness {figures.replace('-', '−')}."
+
+
+def _clusters(points: Sequence[Point]) -> Made:
+    panels = []
+    for control in dict.fromkeys(p.control for p in points):
+        own = [p for p in points if p.control == control and p.metric.endswith("_two_way")]
+        entries = []
+        for system in dict.fromkeys(p.system for p in own):
+            main = system == _first(RETRIEVERS, [p.system for p in own])
+            if system not in ("mindeye", "ridge") and not main:
+                continue
+            for i, p in enumerate(q for q in own if q.system == system):
+                label = "same cluster" if p.condition == "same cluster" else "at random"
+                entries.append(Entry(f"{system_name(system)}, {label}", p, main, i == 0))
+        by = control.removeprefix("same_cluster_of_")
+        panels.append(condition_panel(f"Two-way, within clusters of {by}", entries))
+    return [], _drawn(panels), []
+
+
+def _regions(points: Sequence[Point]) -> Made:
+    panels = []
+    for metric in (FULL, "image_to_brain_full_top1"):
+        own = {
+            p.condition: p
+            for p in points
+            if p.metric == metric and not p.condition.endswith(" less all voxels")
+        }
+        whole = own.pop("all voxels", None)
+        entries = [] if whole is None else [Entry("all voxels", whole, True)]
+        for region in dict.fromkeys(name for name in map(_region, own) if name):
+            labels = {
+                f"{region} alone": f"{region} alone",
+                f"as many random voxels as {region}": f"random, as {region}",
+                f"without {region}": f"without {region}",
+            }
+            here = [name for name in labels if name in own]
+            entries += [
+                Entry(labels[name], own[name], name.endswith(" alone"), i == 0)
+                for i, name in enumerate(here)
+            ]
+        panels.append(condition_panel(metric_name(metric).title, entries) if own else None)
+    return [], _drawn(panels), []
+
+
+def _region(condition: str) -> str:
+    """Return the region that a condition names."""
+    for start in ("as many random voxels as ", "without "):
+        if condition.startswith(start):
+            return condition.removeprefix(start)
+    return condition.removesuffix(" alone") if condition.endswith(" alone") else ""
+
+
+def collapse(rows: Sequence[Row]) -> Made:
+    """Show the rows of `effective_rank` and `out_of_span`, which are in the table."""
+    panels, notes = [], []
+    for metric in ("effective_rank", "out_of_span"):
+        own = [row for row in by_metric(rows) if row.metric == metric]
+        if own:
+            panels.append(dot_panel(metric, own))
+            note = own[0].note.replace("; ceiling: the true embeddings", "")
+            notes.append(f"{metric_name(metric).title}: {note}.")
+    return [], panels, notes
+
+
+def _candidates(points: Sequence[Point]) -> Made:
+    panels: list[DotPanel | None] = []
+    notes = []
+    metrics = _metrics(points)
+    for metric in ("SSIM", _feature(metrics)):
+        system = _first(DRAWERS, _systems(points, metric))
+        own = {p.condition: p for p in points if (p.metric, p.system) == (metric, system)}
+        if "k = 1" not in own:
+            continue
+        count = sum(name.startswith("candidate ") for name in own)
+        labels = {
+            "k = 1": "k = 1, no choice",
+            "picked": f"picked of {count}",
+            "best of n": "best by the truth",
+        }
+        title = f"{metric_name(metric).title}: {system_name(system)}"
+        panels.append(
+            condition_panel(
+                title,
+                [
+                    Entry(label, own[name], name == "picked")
+                    for name, label in labels.items()
+                    if name in own
+                ],
+            )
+        )
+        sd, scale = own.get("sd within stimulus"), metric_name(metric).scale
+        if sd is not None:
+            spread = number(sd.value, scale)
+            notes.append(f"{title}: candidates of one stimulus differ by {spread} (SD).")
+    return [], _drawn(panels), notes
+
+
+def anything(points: Sequence[Point]) -> Made:
+    """Show the first metric of a control that has no figure of its own, a row a condition."""
+    metric = _metrics(points)[0]
+    own = [p for p in points if p.metric == metric]
+    main = _first(("mindeye", "both"), _systems(own, metric))
+    entries = [Entry(p.condition, p, p.system == main) for p in own if p.system == main]
+    title = f"{metric_name(metric).title}: {system_name(main)}" if main else metric
+    return [], _drawn([condition_panel(title, entries)]), []
+
+
+MAKERS: dict[str, Callable[[Sequence[Point]], Made]] = {
+    "nway": _nway,
+    "trials_averaged": _trials,
+    "nearest_training": _nearness,
+    "same_cluster": _clusters,
+    "regions": _regions,
+    "candidates": _candidates,
+}
+"""What draws the points of a control."""

@@ -1,0 +1,166 @@
+"""Rows of the table: every decoder and every stand-in, retrieved and drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mindeye.metrics.features import FeatureExtractor, FunctionExtractor
+from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.retrieval_rows import retrieval_rows, rows_from_scores
+from mindeye.metrics.scoring import Scoring
+from mindeye.metrics.table import REFERENCES, Scored
+from mindeye.progress import track
+from mindeye.retrieval import Selected
+from mindeye.runs.scoring.predictions import retrieval_systems, true_tokens
+from mindeye.runs.scoring.stand_ins import StandIns
+from mindeye.runs.scoring.streams import stream
+from mindeye.runs.workspace import Workspace
+from mindeye.targets.images import resize, to_images
+
+CEILINGS = {
+    "low": ("ceiling_vae",),
+    "high": ("ceiling_generator",),
+    "both": ("ceiling_both",),
+    "both_unblended": ("ceiling_both",),
+    "ridge": ("ceiling_both", "ceiling_generator", "ceiling_vae"),
+    "ridge_latents": ("ceiling_both", "ceiling_vae"),
+    "knn": (),
+}
+"""Which system a picture system cannot be expected to pass, the first of those that were drawn.
+
+Ridge draws as the run does: by the generator from a start, without one, or by the autoencoder.
+"""
+
+PICTURE_SYSTEMS = ("ceiling_both", "ceiling_generator", "ceiling_vae", "mean_picture", *CEILINGS)
+"""Ceilings first: the others are set against them."""
+
+PICKED = ("high", "both", "both_unblended")
+"""Systems of which the run draws `reconstruct.candidates` and picks one."""
+DRAWN_ONCE = ("ceiling_both", "ceiling_generator", "ridge", "ridge_latents")
+
+FROM_TRUTH = "ceiling_generator"
+"""System whose scores stand beside others as `generator_from_truth`."""
+
+Group = tuple[list[str], list[Scored]]
+
+
+def retrieval_groups(work: Workspace, beside: StandIns, scoring: Scoring) -> list[Group]:
+    """Score who is retrieved; a group of stimulus ids and rows for every set of stimuli."""
+    groups: list[Group] = []
+    for name, observer in beside.observers.items():
+        rows = rows_from_scores(
+            name, observer.scores, rng=stream(work, f"retrieval {name}"), scoring=scoring
+        )
+        groups.append((observer.ids, [_noted(one, observer.note) for one in rows]))
+    ceiling = {
+        one.row.metric: one.row.value
+        for ids, rows in groups
+        for one in rows
+        if one.row.system == "ideal_observer"
+    }
+    tokens = work.embeddings("tokens")
+    actual = true_tokens(work)
+    stood_in = {
+        name: (Selected(tokens, work.rows(shown)), actual)
+        for name, shown in beside.training.items()
+    }
+    own: list[Scored] = []
+    for name, pair in track((stood_in | retrieval_systems(work)).items(), "retrieval"):
+        rng = stream(work, f"retrieval {name}")
+        own += retrieval_rows(name, *pair, rng=rng, scoring=scoring, ceiling=ceiling)
+    return _with_references([*groups, (work.test_ids, own)])
+
+
+def seen_pictures(work: Workspace, networks: Sequence[FeatureExtractor]) -> Seen:
+    """Return the pictures of the stimuli that are drawn, and the networks that look at them."""
+    return Seen(
+        to_images(work.subject.pictures_of(work.drawn_ids)),
+        [own_extractor(work), *networks],
+        work.config.evaluate.picture_size or None,
+    )
+
+
+def picture_groups(work: Workspace, beside: StandIns, scoring: Scoring, seen: Seen) -> list[Group]:
+    """Score what the pictures look like."""
+    rows: dict[str, list[Scored]] = {}
+    for name, images, k in track(list(_pictures(work, beside)), "pictures"):
+        drawn = [rows[c] for c in CEILINGS.get(name, ()) if c in rows]
+        ceilings = {one.row.metric: one.row.value for one in drawn[0]} if drawn else {}
+        rows[name] = picture_rows(
+            name,
+            resize(to_images(images()), seen.images.shape[-1]),
+            seen,
+            rng=stream(work, f"pictures {name}"),
+            scoring=scoring,
+            ceilings=ceilings,
+            k=k,
+        )
+    return _with_references([(work.drawn_ids, [one for group in rows.values() for one in group])])
+
+
+def _pictures(
+    work: Workspace, beside: StandIns
+) -> Iterator[tuple[str, Callable[[], NDArray[np.uint8]], int | None]]:
+    """Yield every system's name, a way to read its pictures, and its candidates per stimulus."""
+    count = len(work.drawn_ids)
+    shown = {name: ids[:count] for name, ids in beside.training.items()}
+    for name, observer in beside.observers.items():
+        if observer.ids == work.test_ids:
+            shown[name] = observer.shown[:count]
+    for name, ids in shown.items():
+        yield name, partial(work.subject.pictures_of, ids), None
+    config = work.config.reconstruct
+    for name in PICTURE_SYSTEMS:
+        path = work.folder / "reconstruct" / f"{name}.npy"
+        if path.is_file():
+            k = 1 if name in DRAWN_ONCE else None
+            if name in PICKED:
+                k = 1 if config.pick == "first" else config.candidates
+            yield name, partial(np.load, path), k
+
+
+def own_extractor(work: Workspace) -> FeatureExtractor:
+    """Return the run's own encoder as a feature network, under its own name."""
+    encoder = work.encoder
+    pixels = encoder.id.startswith("pixels")
+
+    def features(images: Tensor) -> Tensor:
+        tokens = encoder.encode(images)
+        if pixels:
+            return tokens
+        # Without a class token, token 0 is the upper left corner of the picture.
+        return tokens[:, 0] if encoder.has_class_token else tokens.mean(dim=1)
+
+    return FunctionExtractor(encoder.id, features)
+
+
+def _noted(one: Scored, note: str) -> Scored:
+    text = "; ".join(part for part in (one.row.note, note) if part)
+    return one._replace(row=dataclasses.replace(one.row, note=text))
+
+
+def _with_references(groups: list[Group]) -> list[Group]:
+    """Set beside every row what the stand-ins score on the same metric."""
+    known: dict[str, dict[str, float]] = {}
+    for _, rows in groups:
+        for row, _ in rows:
+            name = "generator_from_truth" if row.system == FROM_TRUTH else row.system
+            if name in REFERENCES:
+                known.setdefault(row.metric, {})[name] = row.value
+
+    def beside(one: Scored) -> Scored:
+        own = "generator_from_truth" if one.row.system == FROM_TRUTH else one.row.system
+        others = {n: known[one.row.metric][n] for n in REFERENCES if n in known[one.row.metric]}
+        others.pop(own, None)
+        return one._replace(row=dataclasses.replace(one.row, references=others))
+
+    return [
+        (ids, [beside(one) if one.row.metric in known else one for one in rows])
+        for ids, rows in groups
+    ]
