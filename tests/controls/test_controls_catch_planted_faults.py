@@ -28,8 +28,8 @@ from mindeye.controls import (
     nearness,
     strata,
 )
-from mindeye.controls.points import Finding
 from mindeye.controls.shuffled import floor_findings
+from mindeye.metrics.points import Finding
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import Scored

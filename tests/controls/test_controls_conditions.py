@@ -16,10 +16,10 @@ from mindeye.controls import (
     spread,
 )
 from mindeye.controls.measures import Measure
-from mindeye.controls.points import Point
 from mindeye.data.simulate import simulate
 from mindeye.data.trials import trials_by_stimulus
 from mindeye.errors import DataError
+from mindeye.metrics.points import Point
 from mindeye.metrics.retrieval_rows import rows_from_scores
 from mindeye.metrics.scoring import Scoring
 from small_simulation import SMALL

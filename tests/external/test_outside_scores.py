@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from mindeye.errors import DataError, UsageError
+from mindeye.external import score as outside
 from mindeye.external.config import OutsideConfig, named_paths
 from mindeye.external.training import nearest_by_truth
-from mindeye.external import score as outside
 from mindeye.metrics.features import FunctionExtractor, Missing
 from mindeye.metrics.picture_rows import Seen
 from mindeye.metrics.pixels import pixcorr

@@ -11,8 +11,8 @@ import pytest
 import synthetic_controls
 import synthetic_run
 
-from mindeye.controls.points import Finding, Point, write_controls
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point, write_controls
 from mindeye.metrics.table import REFERENCES, Row
 from mindeye.reporting import figures, names
 from mindeye.reporting.belief import evidence, lookups

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import synthetic_run
 
-from mindeye.controls.points import Finding
 from mindeye.metrics.features import NETWORKS
+from mindeye.metrics.points import Finding
 from mindeye.reporting import names
 from mindeye.reporting.build import build_report
 from mindeye.reporting.data import ReportData

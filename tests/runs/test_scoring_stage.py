@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_zoo_run import WORDS
 
 from mindeye.config.settings import run_config
-from mindeye.controls.points import read_controls
 from mindeye.data.subject import Subject
+from mindeye.metrics.points import read_controls
 from mindeye.metrics.table import REFERENCES, Row, read_rows, read_scores
 from mindeye.runs.pipeline import run_all
 from mindeye.runs.scoring.predictions import retrieval_systems
 from mindeye.runs.scoring.stand_ins import stand_ins
 from mindeye.runs.workspace import Workspace, start_run
+from small_zoo_run import WORDS
 
 PIXELS = ["targets.encoder=pixels:16:4", "targets.vae=pixels:16", "targets.generator=pixels"]
 

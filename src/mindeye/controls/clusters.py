@@ -27,8 +27,8 @@ from torch import Tensor
 
 from mindeye import retrieval
 from mindeye.controls.measures import Embeddings, Measure, flat_rows, point_of
-from mindeye.controls.points import Finding, Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.preparation.clusters import default_clusters
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mindeye.controls.measures import Embeddings, flat_rows
-from mindeye.controls.points import Finding
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Row, Scored
 

@@ -25,8 +25,8 @@ from mindeye.controls.measures import (
     point_of,
     unit_rows,
 )
-from mindeye.controls.points import Finding, Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.retrieval import ranks_from_scores, rounding
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mindeye.controls.measures import Measure, measures_of
-from mindeye.controls.points import Finding, Point
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import Scored
 from mindeye.metrics.uncertainty import paired_difference

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mindeye.controls.points import Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Point
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Scored
 from mindeye.metrics.uncertainty import Statistic

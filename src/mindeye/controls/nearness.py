@@ -23,8 +23,8 @@ from mindeye.controls.measures import (
     flat_rows,
     unit_rows,
 )
-from mindeye.controls.points import Finding, Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point
 from mindeye.progress import track
 
 CONTROL = "nearest_training"

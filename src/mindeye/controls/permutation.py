@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.controls.measures import Measure, known_values
-from mindeye.controls.points import Finding, Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point
 
 CONTROL = "permutation"
 ALPHA = 0.05

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mindeye.controls.measures import Measure, point_of
-from mindeye.controls.points import Finding, Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.uncertainty import Interval, paired_difference
 

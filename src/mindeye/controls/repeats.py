@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mindeye.controls.measures import Measure, least_gain, point_of
-from mindeye.controls.points import Finding, Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.uncertainty import Interval, paired_difference
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mindeye.controls.measures import measures_of
-from mindeye.controls.points import Finding
+from mindeye.metrics.points import Finding
 from mindeye.metrics.table import Scored
 
 CONTROL = "shuffled_pairs"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.controls.measures import Measure, point_of
-from mindeye.controls.points import Finding, Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.uncertainty import Interval, bootstrap_interval, paired_difference
 

@@ -17,8 +17,8 @@ from scipy import stats
 
 from mindeye.controls.measures import Measure, known_values, least_gain, point_of
 from mindeye.controls.nearness import CONTROL
-from mindeye.controls.points import Finding, Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 
 NAMES = ("near", "middle", "far")

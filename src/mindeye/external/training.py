@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mindeye.controls.floors import random_training_picture
 from mindeye.external.inputs_pairing import Meeting, check_proportions
 from mindeye.external.inputs_pictures import Pictures
 from mindeye.metrics.features import FeatureExtractor, FunctionExtractor
+from mindeye.metrics.floors import random_training_picture
 from mindeye.metrics.picture_rows import Seen, picture_rows
 from mindeye.metrics.pixels import resize_images
 from mindeye.metrics.scoring import Scoring

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mindeye.controls.points import Point
 from mindeye.errors import DataError
+from mindeye.metrics.points import Point
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Scored
 from mindeye.retrieval import expected_nway_success

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mindeye.controls.floors import shuffled_floor, shuffled_floor_of
 from mindeye.metrics import identification, pixels
 from mindeye.metrics.features import FeatureExtractor, extract_all
+from mindeye.metrics.floors import shuffled_floor, shuffled_floor_of
 from mindeye.metrics.retrieval_rows import Ceilings, with_ceilings
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Row, Scored

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mindeye import retrieval
-from mindeye.controls.floors import floor_of
 from mindeye.errors import DataError
+from mindeye.metrics.floors import floor_of
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Row, Scored
 from mindeye.metrics.uncertainty import Statistic

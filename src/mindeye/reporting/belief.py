@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mindeye.controls.points import Point
+from mindeye.metrics.points import Point
 from mindeye.metrics.table import Row
 from mindeye.reporting.checklist import control_of, controls_in_order, question_of
 from mindeye.reporting.control_figures import MAKERS, Made, anything, collapse

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mindeye.controls.points import Finding
+from mindeye.metrics.points import Finding
 from mindeye.reporting.names import HEADLINE_SYSTEMS, metric_name, system_name
 
 Mark = Literal["warning", "passed", "noted", "caught"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mindeye.controls.points import Point
+from mindeye.metrics.points import Point
 from mindeye.metrics.table import Row
 from mindeye.reporting.figures.conditions import Entry, Line, condition_curve, condition_panel
 from mindeye.reporting.figures.curves import CurvePanel

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.config.fingerprints import config_dict
-from mindeye.controls.points import Finding, Point, read_controls
 from mindeye.data.subject_checks import describe
 from mindeye.errors import DataError
 from mindeye.files import MetricsLog, read_json, versions
+from mindeye.metrics.points import Finding, Point, read_controls
 from mindeye.metrics.table import read_rows
 from mindeye.reporting.build import build_report
 from mindeye.reporting.data import ReportData, SubjectFacts

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mindeye.controls.points import Point
+from mindeye.metrics.points import Point
 from mindeye.reporting.figures.axes import Tick, clip, svg_points, tick_label
 from mindeye.reporting.figures.curves import Curve, CurvePanel
 from mindeye.reporting.figures.dots import Dot, DotPanel, at, axis

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from mindeye.controls.points import Finding, Point, write_controls
 from mindeye.files import write_array, write_json
 from mindeye.metrics.features import available_extractors
+from mindeye.metrics.points import Finding, Point, write_controls
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import write_table
 from mindeye.retrieval import ranks, top_matches

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from mindeye.controls.measures import measures_of
-from mindeye.controls.points import Finding, Point
 from mindeye.controls.spread import candidate_spread
 from mindeye.files import open_array
 from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.progress import track
 from mindeye.runs.scoring.streams import stream

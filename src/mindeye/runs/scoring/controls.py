@@ -25,12 +25,12 @@ from mindeye.controls.held_out import HeldOut, held_out_clusters
 from mindeye.controls.lookup import against_lookup
 from mindeye.controls.measures import Measure, measures_of
 from mindeye.controls.nearness import nearness, similarity_audit
-from mindeye.controls.points import Finding, Point
 from mindeye.controls.regions import Region, region_ablation
 from mindeye.controls.repeats import trials_curve
 from mindeye.controls.shuffled import floor_findings
 from mindeye.controls.strata import stratified
 from mindeye.metrics.curves import nway_curves
+from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import Scored

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mindeye.controls.floors import nearest_training_picture, random_training_picture
 from mindeye.controls.noise_ceiling import match_halves, training_reliability
 from mindeye.data.ideal import has_truth, log_likelihood
+from mindeye.metrics.floors import nearest_training_picture, random_training_picture
 from mindeye.retrieval import Selected
 from mindeye.runs.scoring.predictions import decoded
 from mindeye.runs.scoring.streams import stream
