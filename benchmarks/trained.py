@@ -22,7 +22,6 @@ from mindeye.files import read_json
 from mindeye.generation.predict import embed_brains, sample_prior
 from mindeye.models.pipelines import HighLevel
 from mindeye.runs import Workspace, open_run, run_all, start_run
-from mindeye.runs.learning import load_high
 from mindeye.seeds import derive_seed
 from mindeye.targets.views import moments
 
@@ -198,7 +197,7 @@ def prepare_bench(work: Workspace, config: PriorBenchConfig) -> Bench:
     """
     if not work.config.high_enabled:
         raise ConfigError(f"{work.folder} trains no high-level pipeline, so it has no prior")
-    model = load_high(work)
+    model = work.decoder.model_
     if model.prior is None:
         raise ConfigError(f"{work.folder} has no diffusion prior (high.prior.kind)")
     ids = work.test_ids[: config.stimuli or None]
@@ -207,7 +206,7 @@ def prepare_bench(work: Workspace, config: PriorBenchConfig) -> Bench:
     return Bench(
         work,
         {"explicit": with_attention(model, "explicit"), "sdpa": with_attention(model, "sdpa")},
-        embed_brains(model, work.mean_betas(ids), device=work.device).backbone,
+        embed_brains(model, work.embedded.mean_betas(ids), device=work.device).backbone,
         torch.from_numpy(np.array(tokens[work.rows(ids)])),
         mean.float(),
         config,

@@ -9,6 +9,11 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `mindeye --help` does not wait for torch.
 _PUBLIC = {
+    "BrainDecoder": "mindeye.decoding.brain",
+    "LowLevelDecoder": "mindeye.decoding.low_level",
+    "NeighbourDecoder": "mindeye.decoding.baselines",
+    "Reconstructor": "mindeye.decoding.reconstructor",
+    "RidgeDecoder": "mindeye.decoding.baselines",
     "ArraysConfig": "mindeye.datasets.arrays",
     "NsdConfig": "mindeye.datasets.nsd",
     "PrepareConfig": "mindeye.preparation.config",

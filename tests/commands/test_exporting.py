@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-from small_zoo_run import WORDS
 
 import mindeye.commands.exporting as exporting
 from mindeye.commands.exporting import ExportEmbeddingsConfig, export_embeddings
 from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
+from mindeye.decoding.brain import BrainDecoder
 from mindeye.errors import CheckpointError, DataError
 from mindeye.files import read_json
 from mindeye.runs import Workspace, open_run, run_all, start_run
+from small_zoo_run import WORDS
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,10 @@ def test_samples_are_those_the_pictures_are_drawn_from(work: Workspace, exported
     from mindeye.generation.predict import sample_prior
     from mindeye.generation.reconstruct import candidate_seeds
     from mindeye.runs.drawing import predicted
-    from mindeye.runs.learning import load_high
 
     seeds = candidate_seeds(work.config.seed, 20, 3, purpose=1)
     wanted = sample_prior(
-        load_high(work), predicted(work, "backbone").repeat_interleave(3, dim=0),
+        work.decoder.model_, predicted(work, "backbone").repeat_interleave(3, dim=0),
         work.config.high.prior, seeds=seeds, device=torch.device("cpu"),
     )  # fmt: skip
     np.testing.assert_array_equal(np.load(exported / "samples.npy"), wanted.numpy())
@@ -89,7 +89,7 @@ def test_an_export_that_was_cut_off_goes_on_to_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(exporting, "PRIOR_BATCH", 8)  # blocks of 8 stimuli
     export_embeddings(work, tmp_path / "whole")
-    sample, calls = exporting.sample_embeddings, []
+    sample, calls = BrainDecoder.sample, []
 
     def stops(*given: object) -> object:
         calls.append(given)
@@ -97,7 +97,7 @@ def test_an_export_that_was_cut_off_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
         return sample(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(exporting, "sample_embeddings", stops)
+    monkeypatch.setattr(BrainDecoder, "sample", stops)
     with pytest.raises(KeyboardInterrupt):
         export_embeddings(work, tmp_path / "cut")
     assert not (tmp_path / "cut" / "embeddings.json").exists()

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from small_zoo_run import WORDS
 
 from mindeye.cli import main
 from mindeye.commands.gallery_search import RunSearchConfig, search_with_run
@@ -21,6 +20,7 @@ from mindeye.errors import DataError
 from mindeye.gallery.store import open_gallery
 from mindeye.metrics.table import read_rows
 from mindeye.runs import open_run
+from small_zoo_run import WORDS
 
 POOLED = [
     "targets.tokens=pooled",

@@ -11,7 +11,6 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 from PIL import Image
-from small_zoo_run import WORDS
 
 from mindeye.commands.exporting import ExportEmbeddingsConfig, export_embeddings
 from mindeye.commands.generating import generate
@@ -22,6 +21,7 @@ from mindeye.errors import ConfigError, DataError, MindEyeError, UsageError
 from mindeye.files import read_json
 from mindeye.runs import Workspace, run_all, start_run
 from mindeye.targets.encoders import load_encoder
+from small_zoo_run import WORDS
 
 FEW = {"steps": 2, "batch_size": 4}
 

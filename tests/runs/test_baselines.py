@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_zoo_run import WORDS
 
 from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
 from mindeye.generation.generators import LatentGenerator
 from mindeye.runs.baselines import ridge
-from mindeye.runs.drawing_baselines import decode_latents, draw_baselines
-from mindeye.runs.embedding import embed, generator_of
+from mindeye.runs.drawing_baselines import draw_baselines
+from mindeye.runs.learning import embed
 from mindeye.runs.workspace import Workspace, start_run
 from mindeye.targets.images import to_pictures
+from small_zoo_run import WORDS
 
 ZOO = ["high_enabled=false", "reconstruct.stimuli=3", "reconstruct.steps=3"]
 PIXELS = ["targets.encoder=pixels:16:4", "targets.vae=pixels:16", "high_enabled=false"]
@@ -56,8 +56,9 @@ def test_ridge_of_a_run_is_scikit_learns(work: Workspace) -> None:
     chosen = json.loads((work.folder / "ridge" / "chosen.json").read_text())
     train = work.subject.splits["train"]
     tokens = work.embeddings("tokens")[work.rows(train)].reshape(len(train), -1)
-    model = Ridge(alpha=chosen["tokens"]["lambda"]).fit(work.mean_betas(train).numpy(), tokens)
-    expected = model.predict(work.mean_betas(work.test_ids).numpy())
+    betas = work.subject.mean_betas(train)
+    model = Ridge(alpha=chosen["tokens"]["lambda"]).fit(betas, tokens)
+    expected = model.predict(work.test_betas)
     found = np.load(work.folder / "ridge" / "tokens.npy").reshape(len(expected), -1)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -74,7 +75,7 @@ def test_the_baselines_repeat_bit_for_bit(work: Workspace) -> None:
 def test_knn_shows_the_picture_of_the_brain_that_correlates_most(work: Workspace) -> None:
     draw_baselines(work, None)
     train = work.subject.splits["train"]
-    betas = np.concatenate([work.mean_betas(ids).numpy() for ids in (work.drawn_ids, train)])
+    betas = np.concatenate([work.subject.mean_betas(ids) for ids in (work.drawn_ids, train)])
     best = np.corrcoef(betas)[:3, 3:].argmax(axis=1)
     found = json.loads((work.folder / "ridge" / "knn_nearest.json").read_text())
     assert found["nearest"][:3] == [train[row] for row in best]
@@ -89,7 +90,7 @@ def _notes(work: Workspace) -> dict[str, str]:
 
 
 def test_planted_latents_come_back_out_without_a_condition(work: Workspace) -> None:
-    generator = generator_of(work)
+    generator = work.generator
     assert isinstance(generator, LatentGenerator)
     planted = np.array(work.embeddings("latents")[work.rows(work.drawn_ids)])
     path = work.folder / "ridge" / "latents.npy"
@@ -104,7 +105,7 @@ def test_planted_latents_come_back_out_without_a_condition(work: Workspace) -> N
         np.save(path, before)
     assert (drawn == again).all()
     assert "without a condition" in _notes(work)["ridge_latents"]
-    wanted = to_pictures(decode_latents(work, torch.from_numpy(planted)))
+    wanted = to_pictures(work.spaces.decode(torch.from_numpy(planted)))
     weak = generator.unconditional(1e-9)  # one step, from the least noise there is
     tokens = torch.zeros(len(planted), *generator_shape(work))
     near = to_pictures(weak.generate(tokens, seeds=[1, 2, 3], start=torch.from_numpy(planted)))
@@ -117,7 +118,7 @@ def generator_shape(work: Workspace) -> tuple[int, int]:
 
 
 def test_no_token_reaches_a_picture_drawn_without_a_condition(work: Workspace) -> None:
-    generator = generator_of(work)
+    generator = work.generator
     assert isinstance(generator, LatentGenerator)
     start = torch.from_numpy(np.load(work.folder / "ridge" / "latents.npy")[:2])
     shape = (2, *generator_shape(work))
@@ -134,7 +135,7 @@ def test_a_generator_that_takes_no_start_leaves_ridge_latents_out_and_says_so(
     small_subject: Subject, tmp_path: Path
 ) -> None:
     work = _begun(small_subject, tmp_path / "run", [*PIXELS, "targets.generator=pixels"])
-    draw_baselines(work, generator_of(work))
+    draw_baselines(work, work.generator)
     assert "takes no start" in _notes(work)["ridge_latents"]
     assert not (work.folder / "reconstruct" / "ridge_latents.npy").exists()
     assert (work.folder / "reconstruct" / "ridge.npy").exists()

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
-from small_zoo_run import WORDS
 from torch import Tensor
 
 from mindeye.config.settings import run_config
@@ -16,6 +15,7 @@ from mindeye.metrics.table import read_rows
 from mindeye.runs.pipeline import run_all
 from mindeye.runs.scoring.tables import own_extractor
 from mindeye.runs.workspace import Workspace, start_run
+from small_zoo_run import WORDS
 
 
 def _work(*, class_token: bool, name: str = "grid") -> Workspace:

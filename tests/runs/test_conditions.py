@@ -24,7 +24,6 @@ from mindeye.runs.conditions import (
     trial_predictions,
     trial_stimuli,
 )
-from mindeye.runs.learning import load_high
 from mindeye.runs.workspace import Workspace
 from test_pipeline import PIXELS
 
@@ -41,7 +40,7 @@ def finished(small_subject: Subject, tmp_path_factory: pytest.TempPathFactory) -
 
 def _says(work: Workspace, betas: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        tokens = load_high(work)(torch.from_numpy(betas.astype(np.float32))).contrastive
+        tokens = work.decoder.model_(torch.from_numpy(betas.astype(np.float32))).contrastive
     return np.asarray(tokens.float().numpy())
 
 
@@ -93,7 +92,7 @@ def test_all_points_of_the_curve_are_of_the_stimuli_shown_most_often(finished: W
 
 
 def test_voxels_outside_a_region_say_nothing_with_it_alone(finished: Workspace) -> None:
-    mean = finished.mean_betas(finished.test_ids).numpy()
+    mean = finished.test_betas
     train = finished.subject.splits["train"]
     rows = np.concatenate([finished.subject.rows_by_stimulus[s] for s in train])
     usual = finished.subject.betas[rows].mean(axis=0)
@@ -114,7 +113,7 @@ def test_voxels_outside_a_region_say_nothing_with_it_alone(finished: Workspace) 
 def test_a_decoder_that_reads_one_region_is_found_out(finished: Workspace, tmp_path: Path) -> None:
     """With no weight on `higher`, it loses nothing without it and says one thing from it alone."""
     work = _copied(finished, tmp_path / "run")
-    model = load_high(work)
+    model = work.decoder.model_
     blind = torch.tensor((work.subject.voxels["roi"] == "higher").to_list())
     with torch.no_grad():
         layers = [p for p in model.parameters() if p.ndim == 2 and p.shape[1] == len(blind)]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_zoo_run import WORDS
 
 from mindeye.config import ReconstructConfig
 from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
 from mindeye.runs import run_all, start_run
 from mindeye.runs.pipeline import stage_keys
+from small_zoo_run import WORDS
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from small_zoo_run import WORDS
 
 from mindeye.cli import main
 from mindeye.data.subject import Subject
 from mindeye.files import read_json
 from mindeye.metrics.table import read_rows, read_scores
+from small_zoo_run import WORDS
 
 
 def test_a_run_scored_from_outside_gets_the_run_s_own_numbers(

@@ -35,7 +35,7 @@ def test_maps_of_another_encoder_take_the_place_of_tokens(
     assert stored == ["latents", "maps", "maps_recoloured", "tokens"]
     maps, changed = work.embeddings("maps"), work.embeddings("maps_recoloured")
     assert maps.shape[1:] == (65, 64)
-    assert work.encoder.id != work.maps_encoder.id == "zoo_clip"
+    assert work.encoder.id != work.spaces.maps_encoder.id == "zoo_clip"
     assert np.abs(maps - changed).max() > 1e-3
     assert "low" in {p.name for p in (tmp_path / "run").iterdir()}
     described = read_json(tmp_path / "run" / "low" / "config.json")

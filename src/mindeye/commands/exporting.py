@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mindeye.config.fingerprints import config_hash
+from mindeye.decoding.prediction import Prediction
 from mindeye.errors import CheckpointError, DataError, MissingDependencyError
 from mindeye.files import (
     atomic_path,
@@ -41,8 +41,6 @@ from mindeye.files import (
 )
 from mindeye.generation.reconstruct import candidate_seeds
 from mindeye.progress import track
-from mindeye.runs.drawing import sample_embeddings
-from mindeye.runs.learning import load_high
 from mindeye.runs.pipeline import stage_keys
 from mindeye.runs.workspace import Workspace
 from mindeye.targets.encoders import Encoder
@@ -221,15 +219,12 @@ def _write_samples(work: Workspace, folder: Path, seeds: list[int], draws: int) 
     with naming_full_disk(path), partial.open("r+b" if partial.is_file() else "w+b") as file:
         done = _resume(file, (count * draws, *backbone.shape[1:]), [b.stop for b in blocks], shape)
         left = [b for b in blocks if b.stop > done]
-        model = load_high(work) if left else None
         for block in track(left, "export", total=len(blocks), done=len(blocks) - len(left)):
-            assert model is not None
-            values = sample_embeddings(
-                work, model,
-                torch.from_numpy(np.array(backbone[block])),
-                torch.from_numpy(np.array(brain[block])),
-                seeds[block.start * draws : block.stop * draws],
-            ).numpy()  # fmt: skip
+            part = Prediction(
+                np.array(backbone[block]), np.array(brain[block]), work.test_ids[block]
+            )
+            chosen = seeds[block.start * draws : block.stop * draws]
+            values = work.decoder.sample(part, chosen).numpy()
             _refuse_infinite(values, path, block.start * draws)
             file.write(np.ascontiguousarray(values, dtype=np.float32).data.cast("B"))
             file.flush()

@@ -47,6 +47,15 @@ class Columns:
             part = slice(first, min(first + self.block, self.count))
             yield part, np.asarray(self._flat[:, part][self._rows], dtype=np.float32)
 
+    def array(self) -> NDArray[np.float32]:
+        """Return all targets of the stimuli asked for, (N, ...), in memory."""
+        found = self.pick(np.arange(self.count))
+        return found.reshape(self.rows, *self.shape)
+
+    def in_memory(self) -> Columns:
+        """Return the same targets, of which nothing is left on disk."""
+        return Columns(self.array(), np.arange(self.rows), block=self.block)
+
     def pick(self, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return some columns (N, len(columns)), of which alone memory is taken."""
         found = np.empty((self.rows, len(columns)), dtype=np.float32)

@@ -35,7 +35,6 @@ from mindeye.files import open_array, read_json, write_json
 from mindeye.models.pipelines import HighLevel
 from mindeye.progress import track
 from mindeye.runs.appending import appended_array
-from mindeye.runs.learning import load_high
 from mindeye.runs.regions import MOST_REGIONS, Region, random_set, regions_of
 from mindeye.runs.workspace import Workspace
 
@@ -84,7 +83,7 @@ def conditions(work: Workspace) -> None:
     """Predict contrastive tokens from 1, 2 and 3 trials, and with and without every region."""
     if not (work.config.high_enabled and work.config.evaluate.controls):
         return
-    model = load_high(work)
+    model = work.decoder.model_
     _predict_trials(work, model)
     _predict_regions(work, model)
 
@@ -114,7 +113,7 @@ def _predict_trials(work: Workspace, model: HighLevel) -> None:
 
 def _predict_regions(work: Workspace, model: HighLevel) -> None:
     folder, found = work.folder / "conditions", regions_of(work.subject.voxels)
-    betas = work.mean_betas(work.test_ids)
+    betas = torch.from_numpy(work.test_betas)
     mean = torch.from_numpy(training_mean(work)) if found else torch.empty(0)
     looked_at = list(enumerate(found[:MOST_REGIONS]))
     jobs = [(n, *form) for n, region in looked_at for form in _kept(work, n, region)]

@@ -37,22 +37,17 @@ def draw_baselines(work: Workspace, generator: Generator | None) -> None:
         folder / "mean_picture.npy", np.repeat(mean.round().astype(np.uint8)[None], count, axis=0)
     )
     truth = _true(work, "latents")
-    write_array(folder / "ceiling_vae.npy", to_pictures(decode_latents(work, truth)))
+    write_array(folder / "ceiling_vae.npy", to_pictures(work.spaces.decode(truth)))
     notes = {"knn": _nearest(work)}
     if generator is not None:
         _draw_ceilings(work, generator, truth)
         notes["ridge"] = _draw_ridge(work, generator)
     elif work.config.low_enabled:
         latents = _ridge(work, "latents")
-        write_array(folder / "ridge.npy", to_pictures(decode_latents(work, latents)))
+        write_array(folder / "ridge.npy", to_pictures(work.spaces.decode(latents)))
         notes["ridge"] = "latents by ridge, decoded by the autoencoder"
     notes["ridge_latents"] = _draw_ridge_latents(work, generator)
     write_json(folder / "baselines.json", notes)
-
-
-def decode_latents(work: Workspace, latents: Tensor, batch_size: int = 64) -> Tensor:
-    """Return images (S, 3, H, W) of latents (S, C, H / 8, W / 8), a batch at a time."""
-    return torch.cat([work.vae.decode(part) for part in torch.split(latents, batch_size)])
 
 
 def _true(work: Workspace, name: str) -> Tensor:

@@ -14,8 +14,7 @@ from mindeye.files import run_stage, stage_done
 from mindeye.runs.baselines import ridge
 from mindeye.runs.conditions import conditions
 from mindeye.runs.drawing import predict, reconstruct
-from mindeye.runs.embedding import embed
-from mindeye.runs.learning import train_high, train_low
+from mindeye.runs.learning import embed, train_high, train_low
 from mindeye.runs.paging import report
 from mindeye.runs.scoring import evaluate, retrieve
 from mindeye.runs.workspace import Workspace

@@ -17,12 +17,18 @@ from mindeye.data.permutation import permuted_subject
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.subject_checks import validate
+from mindeye.decoding.brain import BrainDecoder
+from mindeye.decoding.estimator import REFERENCE_IMAGES
+from mindeye.decoding.low_level import LowLevelDecoder
+from mindeye.decoding.reconstructor import generator_of
+from mindeye.decoding.spaces import EmbeddedSubject, TargetSpaces
 from mindeye.errors import ConfigError, DataError
 from mindeye.files import provenance, read_json, write_json
+from mindeye.generation.generators import Generator
 from mindeye.models.pipelines import Sizes
-from mindeye.targets.autoencoders import Autoencoder, load_autoencoder
-from mindeye.targets.encoders import Encoder, load_encoder
-from mindeye.targets.store import read_embeddings
+from mindeye.targets.autoencoders import Autoencoder
+from mindeye.targets.encoders import Encoder
+from mindeye.targets.images import to_images
 from mindeye.training.processes import Processes, join_processes
 from mindeye.weights.names import found_models
 
@@ -30,7 +36,7 @@ WHEREABOUTS = ("weights", "evaluate.weights")
 """Fields that say where something lies; a run may go on with another value of them."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workspace:
     """What every stage works with.
 
@@ -73,36 +79,51 @@ class Workspace:
         )
 
     @cached_property
+    def spaces(self) -> TargetSpaces:
+        """The embedding spaces that the brain is decoded into."""
+        return TargetSpaces(self.config.targets, self.device, self.weights)
+
+    @cached_property
+    def embedded(self) -> EmbeddedSubject:
+        """The subject and the embeddings of its stimuli, which the stage `embed` writes."""
+        return EmbeddedSubject(self.subject, self.spaces, self.folder / "embed", self.config.seed)
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder whose embeddings are decoded."""
-        targets = self.config.targets
-        return load_encoder(
-            targets.encoder, device=self.device, tokens=targets.tokens, weights=self.weights
-        )
+        return self.spaces.encoder
 
-    @cached_property
+    @property
     def vae(self) -> Autoencoder:
         """The autoencoder of the low-level pipeline."""
-        targets = self.config.targets
-        return load_autoencoder(
-            targets.vae, device=self.device, size=targets.vae_size, weights=self.weights
-        )
-
-    @cached_property
-    def maps_encoder(self) -> Encoder:
-        """The encoder of the low-level pipeline's contrastive maps."""
-        targets = self.config.targets
-        if not targets.maps:
-            return self.encoder
-        return load_encoder(
-            targets.maps, device=self.device, size=targets.maps_size, weights=self.weights
-        )
+        return self.spaces.vae
 
     @property
     def sizes(self) -> Sizes:
-        """Sizes that the data give the models."""
-        voxels = self.subject.betas.shape[1]
-        return Sizes(voxels, self.encoder.tokens, self.encoder.width, self.vae.shape)
+        """Sizes that the data give the networks."""
+        return self.spaces.sizes(self.subject.betas.shape[1])
+
+    @cached_property
+    def decoder(self) -> BrainDecoder:
+        """The trained high-level decoder."""
+        return BrainDecoder.of_run(self.embedded, self.config.high, self.folder / "high")
+
+    @cached_property
+    def low_decoder(self) -> LowLevelDecoder:
+        """The trained low-level decoder."""
+        return LowLevelDecoder.of_run(self.embedded, self.config.low, self.folder / "low")
+
+    @cached_property
+    def generator(self) -> Generator | None:
+        """The generator that draws, None where the run has none."""
+        subject = self.subject
+        measured = subject.pictures_of(subject.splits["train"][:REFERENCE_IMAGES])
+        return generator_of(
+            self.config.targets.generator,
+            self.spaces,
+            self.config.reconstruct,
+            to_images(measured),
+        )
 
     @cached_property
     def test_ids(self) -> list[str]:
@@ -116,30 +137,17 @@ class Workspace:
         return self.test_ids[:count] if count else self.test_ids
 
     def rows(self, stimulus_ids: list[str]) -> NDArray[np.int64]:
-        """Return rows of the embeddings store."""
-        return np.array([self.subject.row_of_stimulus[s] for s in stimulus_ids])
-
-    def store_fingerprint(self, model: Encoder | Autoencoder) -> str:
-        """Return the identity of embeddings: model, weights, versions and pictures."""
-        return f"{model.fingerprint}-{self.subject.fingerprint}"
+        """Return the rows of stimuli in the embedding store."""
+        return self.embedded.rows(stimulus_ids)
 
     def embeddings(self, name: str) -> NDArray[np.floating]:
-        """Open stored embeddings of all stimuli: tokens, a view of them, maps, or latents.
+        """Open embeddings of all stimuli: tokens, a view of them, maps, or latents."""
+        return self.embedded.embeddings(name)
 
-        They are of the type that is stored, float32 or float16.
-        """
-        model: Encoder | Autoencoder = self.encoder
-        if name == "latents":
-            model = self.vae
-        elif name.startswith("maps"):
-            model = self.maps_encoder
-        return read_embeddings(
-            self.folder / "embed", name, fingerprint=self.store_fingerprint(model)
-        )
-
-    def mean_betas(self, stimulus_ids: list[str]) -> torch.Tensor:
-        """Return betas (S, V) averaged over repeats."""
-        return torch.from_numpy(self.subject.mean_betas(stimulus_ids))
+    @cached_property
+    def test_betas(self) -> NDArray[np.float32]:
+        """Betas (S, V) of the test stimuli, averaged over their repeats."""
+        return self.subject.mean_betas(self.test_ids)
 
 
 def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:

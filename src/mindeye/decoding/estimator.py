@@ -1,0 +1,374 @@
+"""What all estimators share: scikit-learn's habits, data in, the folder they are saved in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from mindeye.config import RunConfig
+from mindeye.config.settings import preset_content, run_config
+from mindeye.data.preprocess import Scaler
+from mindeye.data.subject import Subject, load_subject
+from mindeye.decoding.prediction import Floats, Prediction
+from mindeye.decoding.spaces import EmbeddedSubject, TargetSpaces
+from mindeye.errors import CheckpointError, ConfigError, DataError
+from mindeye.files import open_array, read_json, versions, write_array, write_json
+from mindeye.models.pipelines import Sizes
+from mindeye.retrieval import ranks, top_k_accuracy
+from mindeye.targets.encoders import Encoder
+from mindeye.targets.images import to_images
+from mindeye.training.processes import join_processes
+
+MANIFEST = "decoder.json"
+REFERENCE_IMAGES = 32
+"""Training images kept with a decoder: some generators measure the usual norm of embeddings."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fitted decoder keeps of the subject it was fitted on.
+
+    Parameters
+    ----------
+    voxels
+        V, the number of voxels.
+    scaler
+        z-scoring fitted on the training trials; None where the betas were scaled before.
+    images
+        A few training images, (N, H, W, 3) uint8.
+    """
+
+    voxels: int
+    scaler: Scaler | None
+    images: NDArray[np.uint8] | None
+
+
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """Base of the estimators; see `BrainDecoder` for the parameters they share."""
+
+    encoder: str | Encoder
+    preset: str
+    config: Mapping[str, Any] | None
+    seed: int
+    device: str
+    weights: str
+    spaces_: TargetSpaces
+    fitted_: Fitted
+
+    _section = "high"
+    """Section of a run's configuration that `config` is laid over; its key `targets` is another."""
+
+    # ---- configuration
+
+    def _run_config(self) -> RunConfig:
+        """Return the configuration of a run with these hyper-parameters."""
+        content = preset_content(self.preset)
+        fields: dict[str, Any] = {"targets.generator": "none", "seed": self.seed}
+        if isinstance(self.encoder, str):
+            fields["targets.encoder"] = self.encoder
+        for name, value in (self.config or {}).items():
+            prefix = "targets." if name == "targets" else f"{self._section}."
+            fields |= flat_fields(value if name == "targets" else {name: value}, prefix)
+        return run_config({**flat_fields(content), **fields})
+
+    def _spaces(self, config: RunConfig, device: torch.device) -> TargetSpaces:
+        given = None if isinstance(self.encoder, str) else self.encoder
+        weights = Path(self.weights) if self.weights else None
+        return TargetSpaces(config.targets, device, weights, given)
+
+    # ---- data in
+
+    @staticmethod
+    def _subject(
+        data: Subject | str | Path | NDArray[np.floating], stimuli: Any, trials: Any
+    ) -> Subject:
+        if isinstance(data, Subject):
+            return data
+        if isinstance(data, str | Path):
+            return load_subject(data)
+        if stimuli is None or trials is None:
+            raise DataError(
+                "arrays of betas need stimuli and trials: fit(betas, stimuli, trials); or give a "
+                "Subject, see mindeye.Subject.from_arrays"
+            )
+        made: Subject = Subject.from_arrays(data, stimuli, trials)  # type: ignore[attr-defined]
+        return made
+
+    @contextmanager
+    def _embedded(
+        self, subject: Subject, config: RunConfig, folder: str | Path | None
+    ) -> Iterator[tuple[EmbeddedSubject, Path]]:
+        """Open the embedding store of a subject in a folder, a temporary one for None."""
+        self.spaces_ = self._spaces(config, join_processes(self.device).device)
+        if folder is not None:
+            home = Path(folder)
+            yield EmbeddedSubject(subject, self.spaces_, home / "embed", self.seed), home
+            return
+        with TemporaryDirectory(prefix="mindeye-") as name:
+            home = Path(name)
+            yield EmbeddedSubject(subject, self.spaces_, home / "embed", self.seed), home
+
+    def _keep(self, subject: Subject) -> None:
+        images = subject.pictures_of(subject.splits["train"][:REFERENCE_IMAGES])
+        self.fitted_ = Fitted(subject.betas.shape[1], getattr(subject, "scaler", None), images)
+
+    def _betas(
+        self,
+        betas: Subject | NDArray[np.floating] | Tensor,
+        ids: Sequence[str] | None,
+        session: int | NDArray[np.int64] | None,
+    ) -> tuple[Floats, list[str]]:
+        """Return betas (S, V) as the decoder was trained on them, and their ids."""
+        self._check_fitted()
+        if isinstance(betas, Subject):
+            names = betas.splits["test"]
+            return self._checked(betas.mean_betas(names)), names
+        values = np.asarray(betas, dtype=np.float32)
+        if session is not None:
+            if self.fitted_.scaler is None:
+                raise DataError(
+                    "this decoder was trained on betas that were scaled before, it has no scaler; "
+                    "scale yours the same way and leave out session"
+                )
+            self._checked(values)
+            sessions = np.broadcast_to(np.asarray(session, np.int64), len(values))
+            values = self.fitted_.scaler.apply(values, sessions)
+        names = [str(i) for i in (range(len(values)) if ids is None else ids)]
+        if len(names) != len(values):
+            raise DataError(f"{len(values)} rows of betas, but {len(names)} ids; give one a row")
+        return self._checked(values), names
+
+    def _checked(self, values: NDArray[np.floating]) -> Floats:
+        voxels = self.fitted_.voxels
+        if values.ndim != 2 or values.shape[1] != voxels:
+            raise DataError(
+                f"betas of shape {values.shape}, but this decoder was trained on {voxels} voxels; "
+                f"give (stimuli, {voxels})"
+            )
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            raise DataError(f"betas hold NaN or infinity at row {bad[0, 0]}, voxel {bad[0, 1]}")
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "fitted_"):
+            name = type(self).__name__
+            raise ConfigError(f"this {name} is not fitted yet; call fit(subject) or {name}.load")
+
+    # ---- the protocol
+
+    def fit(
+        self,
+        data: Subject | str | Path | NDArray[np.floating],
+        stimuli: Any = None,
+        trials: Any = None,
+        *,
+        folder: str | Path | None = None,
+    ) -> Self:
+        """Learn from the training stimuli of a subject; every estimator has its own."""
+        raise NotImplementedError
+
+    def predict(
+        self,
+        betas: Subject | NDArray[np.floating] | Tensor,
+        *,
+        ids: Sequence[str] | None = None,
+        session: int | NDArray[np.int64] | None = None,
+    ) -> Prediction:
+        """Predict embeddings; every estimator has its own."""
+        raise NotImplementedError
+
+    def score(self, betas: Subject | NDArray[np.floating] | Tensor, images: Any = None) -> float:
+        """Return how often a stimulus's own image is nearest to what is predicted, among all given.
+
+        Parameters
+        ----------
+        betas
+            A subject, whose test stimuli are scored, or betas (S, V).
+        images
+            The stimuli, (S, H, W, 3) uint8, where betas are an array.
+
+        Returns
+        -------
+        float
+            Top-1 accuracy, `brain_to_image_full_top1`; chance is 1 / S.
+        """
+        prediction = self.predict(betas)
+        if isinstance(betas, Subject):
+            images = betas.pictures_of(prediction.ids)
+        if images is None or len(images) != len(prediction):
+            raise DataError(f"give one image a row of betas: {len(prediction)} of them")
+        encoder, pictures = self.spaces_.encoder, np.asarray(images)
+        blocks = (pictures[i : i + 64] for i in range(0, len(pictures), 64))
+        actual = torch.cat([encoder.encode(to_images(block)) for block in blocks])
+        compared = self._comparable(actual.numpy())
+        found = ranks(prediction.retrieval, compared, torch.arange(len(actual)))
+        return float(top_k_accuracy(found, 1))
+
+    def _comparable(self, embeddings: Floats) -> Floats:
+        """Return embeddings of images as retrieval compares them with predictions."""
+        return embeddings
+
+    def reference_images(self) -> Tensor | None:
+        """Return a few training images (N, 3, H, W) in [0, 1], None where there are none."""
+        images = self.fitted_.images
+        return None if images is None else to_images(images)
+
+    # ---- folders
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted estimator as a folder without pickles; `load` reads it.
+
+        Parameters
+        ----------
+        folder
+            New or empty folder, or one that such an estimator was saved in before.
+
+        Raises
+        ------
+        ConfigError
+            If it is not fitted yet, or was given an encoder object and no name.
+        DataError
+            If the folder holds something else.
+        """
+        self._check_fitted()
+        home = Path(folder)
+        if home.is_dir() and any(home.iterdir()) and not (home / MANIFEST).is_file():
+            raise DataError(f"{home} is not empty and holds no saved decoder; give another folder")
+        (home / MANIFEST).unlink(missing_ok=True)  # it comes last and vouches for the rest
+        self._write(home)
+        scaler, images = self.fitted_.scaler, self.fitted_.images
+        if scaler is not None:
+            for name in ("groups", "mean", "deviation"):
+                write_array(home / "scaler" / f"{name}.npy", getattr(scaler, name))
+        if images is not None:
+            write_array(home / "images.npy", images)
+        parameters = dict(self.get_params(deep=False))
+        if not isinstance(self.encoder, str):
+            parameters["encoder"] = None
+        content = {
+            "class": type(self).__name__,
+            "parameters": parameters,
+            "voxels": self.fitted_.voxels,
+            "scaled": scaler is not None,
+            "encoder_fingerprint": self.spaces_.encoder.fingerprint,
+            "versions": versions(),
+        }
+        write_json(home / MANIFEST, content)
+        return home
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, device: str | None = None, encoder: Encoder | None = None
+    ) -> Self:
+        """Open a saved estimator, or the trained state of a run.
+
+        Parameters
+        ----------
+        folder
+            Folder of `save`, or of a run (`mindeye run`).
+        device
+            Device to run on, in place of the one it was saved with.
+        encoder
+            The encoder object that it was fitted with, where that had no name.
+
+        Raises
+        ------
+        CheckpointError
+            If the folder holds neither, an estimator of another class, or a damaged one.
+        """
+        home = Path(folder)
+        if (home / "run.json").is_file():
+            return cls._from_run(home, device)
+        if not (home / MANIFEST).is_file():
+            raise CheckpointError(
+                f"{home} holds no saved decoder ({MANIFEST}) and no run (run.json); "
+                "see save() and `mindeye run`"
+            )
+        content = read_json(home / MANIFEST)
+        if content.get("class") != cls.__name__:
+            name = content.get("class")
+            raise CheckpointError(f"{home} holds a {name}; open it with mindeye.{name}.load")
+        parameters = dict(content["parameters"])
+        if device is not None and "device" in parameters:
+            parameters["device"] = device
+        if parameters.get("encoder", "") is None:
+            if encoder is None:
+                raise CheckpointError(
+                    f"{home} was fitted with an encoder object; give it again: load(..., encoder=)"
+                )
+            parameters["encoder"] = encoder
+        made = cls(**parameters)
+        config = made._run_config()
+        made.spaces_ = made._spaces(config, join_processes(made.device).device)
+        scaler = read_scaler(home / "scaler") if content["scaled"] else None
+        images = home / "images.npy"
+        kept = np.array(open_array(images, "save again")) if images.is_file() else None
+        made.fitted_ = Fitted(int(content["voxels"]), scaler, kept)
+        made._read(home)
+        return made
+
+    @classmethod
+    def _from_run(cls, folder: Path, device: str | None) -> Self:
+        """Open the trained state of a run; its subject gives scaler and reference images."""
+        content = read_json(folder / "run.json")
+        config = run_config(content["config"])
+        section = asdict(getattr(config, cls._section))
+        made = cls(
+            config.targets.encoder,
+            config={"targets": asdict(config.targets), **section},
+            seed=config.seed,
+            device=device or config.device,
+            weights=config.weights,
+        )
+        made.spaces_ = made._spaces(config, join_processes(made.device).device)
+        subject_dir = Path(content["subject_dir"])
+        if (subject_dir / "subject.json").is_file():
+            subject = load_subject(subject_dir)
+            made._open_run(config, folder, made.spaces_.sizes(subject.betas.shape[1]))
+            made._keep(subject)
+        else:
+            sizes = made._open_run(config, folder, None)
+            made.fitted_ = Fitted(sizes.voxels, None, None)
+        return made
+
+    def _open_run(self, config: RunConfig, folder: Path, sizes: Sizes | None) -> Sizes:
+        """Open the model that a run trained, for the sizes of its subject where they are known."""
+        name = type(self).__name__
+        raise CheckpointError(f"a run keeps no {name}; fit one: mindeye.{name}().fit(subject)")
+
+    def _write(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def _read(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
+def read_scaler(folder: Path) -> Scaler:
+    """Open the z-scoring that a subject or a decoder was saved with."""
+    parts = (
+        open_array(folder / f"{name}.npy", "save the decoder again")
+        for name in ("groups", "mean", "deviation")
+    )
+    return Scaler(*(np.array(part) for part in parts))
+
+
+def flat_fields(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested fields of a configuration under their dotted names."""
+    joined: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            joined |= flat_fields(value, f"{prefix}{key}.")
+        else:
+            joined[f"{prefix}{key}"] = value
+    return joined
