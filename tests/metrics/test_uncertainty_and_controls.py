@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mindeye.controls import collapse, floors
+from mindeye.controls import collapse
 from mindeye.errors import DataError
-from mindeye.metrics import identification
+from mindeye.metrics import floors, identification
 from mindeye.metrics.uncertainty import (
     bootstrap_interval,
     expanded_level,
