@@ -19,7 +19,7 @@ from mindeye.cli.embeddings import (
     export_embeddings,
     generate,
 )
-from mindeye.cli.evaluating import add_evaluate, evaluate_outside, is_outside, whole_words
+from mindeye.cli.evaluating import add_evaluate, evaluate_external, is_external, whole_words
 from mindeye.cli.gallery import add_gallery, gallery
 from mindeye.cli.tools import add_bench, add_plan, bench, plan
 from mindeye.commands.ablation_plan import plan_names, read_plan
@@ -266,8 +266,8 @@ def _dispatch(flags: Namespace, overrides: Sequence[str]) -> None:
         _inspect(flags.verb, chosen.folder)
     elif flags.verb == "import-checkpoint":
         _import_checkpoint(chosen.file, chosen.out)
-    elif flags.verb == "evaluate" and is_outside(chosen):
-        evaluate_outside(chosen, tell=print)
+    elif flags.verb == "evaluate" and is_external(chosen):
+        evaluate_external(chosen, tell=print)
     else:
         _stage(flags.verb, chosen.folder)
 

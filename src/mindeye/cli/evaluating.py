@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from mindeye.errors import UsageError
-from mindeye.external.config import ALPHAS, RANGES, OutsideConfig, named_paths
+from mindeye.external.config import ALPHAS, RANGES, ExternalConfig, named_paths
 
 NewParser = Callable[..., ArgumentParser]
 
@@ -51,7 +51,7 @@ def _add_inputs(evaluate: ArgumentParser) -> None:
 
 
 def _add_choices(evaluate: ArgumentParser) -> None:
-    defaults = {field: OutsideConfig.__dataclass_fields__[field].default for field in CHOICES}
+    defaults = {field: ExternalConfig.__dataclass_fields__[field].default for field in CHOICES}
     for field, (flag, kind, text) in CHOICES.items():
         evaluate.add_argument(flag, type=kind, default=defaults[field], help=text)
     evaluate.add_argument(
@@ -62,14 +62,14 @@ def _add_choices(evaluate: ArgumentParser) -> None:
 
 CHOICES: dict[str, tuple[str, type, str]] = {
     "size": ("--size", int, "side in px of PixCorr and SSIM, 0 for the stimuli's own"),
-    "values": ("--range", str, f"numbers in arrays of reconstructions: {', '.join(RANGES)}"),
-    "stimuli_values": ("--stimuli-range", str, "the same of stimuli and training pictures"),
+    "range": ("--range", str, f"numbers in arrays of reconstructions: {', '.join(RANGES)}"),
+    "stimuli_range": ("--stimuli-range", str, "the same of stimuli and training pictures"),
     "alpha": ("--alpha", str, f"what is behind transparent pictures: {', '.join(ALPHAS)}"),
     "resamples": ("--resamples", int, "bootstrap resamples over stimuli"),
     "seed": ("--seed", int, "of resamples and shuffles"),
     "k": ("--k", int, "candidates drawn per stimulus, of which one was picked"),
 }
-"""Field of `OutsideConfig` to flag, type and help."""
+"""Field of `ExternalConfig` to flag, type and help."""
 
 
 def whole_words(words: Sequence[str]) -> list[str]:
@@ -83,7 +83,7 @@ def whole_words(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def is_outside(flags: Namespace) -> bool:
+def is_external(flags: Namespace) -> bool:
     """Tell whether anybody's pictures are meant, not a run.
 
     Raises
@@ -105,9 +105,9 @@ def is_outside(flags: Namespace) -> bool:
     return True
 
 
-def evaluate_outside(flags: Namespace, tell: Callable[[str], None]) -> None:
+def evaluate_external(flags: Namespace, tell: Callable[[str], None]) -> None:
     """Score anybody's pictures; `tell` gets the lines as they come."""
-    config = OutsideConfig(
+    config = ExternalConfig(
         systems=named_paths(flags["reconstructions"]),
         **{name: flags[name] for name in PATHS},
         **{field: flags[_dest(flag)] for field, (flag, _, _) in CHOICES.items()},

@@ -15,7 +15,7 @@ OWN_ROWS = ("seen", "nearest training")
 
 
 @dataclass(frozen=True)
-class OutsideConfig:
+class ExternalConfig:
     """Whose pictures are scored against what, and how.
 
     Parameters
@@ -34,7 +34,7 @@ class OutsideConfig:
         Side at which pixel metrics compare; 0 compares at the stimuli's own size.
     predicted, target
         Embeddings (S, D) or (S, K, D) as .npy, from the brain and of the pictures: retrieval.
-    values, stimuli_values
+    range, stimuli_range
         Range of the numbers in arrays of reconstructions, and of stimuli and training pictures.
     alpha
         What lies behind transparent pictures.
@@ -54,8 +54,8 @@ class OutsideConfig:
     size: int = 425
     predicted: Path | None = None
     target: Path | None = None
-    values: str = "auto"
-    stimuli_values: str = "auto"
+    range: str = "auto"
+    stimuli_range: str = "auto"
     alpha: str = "white"
     as_published: bool = False
     resamples: int = 2000
@@ -76,8 +76,8 @@ class OutsideConfig:
         if self.predicted is not None and len(names) > 1:
             raise UsageError("--predicted belongs to one system; give one of --reconstructions")
         for flag, value, known in (
-            ("--range", self.values, RANGES),
-            ("--stimuli-range", self.stimuli_values, RANGES),
+            ("--range", self.range, RANGES),
+            ("--stimuli-range", self.stimuli_range, RANGES),
             ("--alpha", self.alpha, ALPHAS),
         ):
             if value not in known:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mindeye.errors import DataError
-from mindeye.external.config import OutsideConfig
+from mindeye.external.config import ExternalConfig
 from mindeye.external.inputs import Pictures, Reading, open_pictures
 from mindeye.external.inputs_pairing import Meeting, Pairing, meet, pair
 from mindeye.external.inputs_pictures import Alpha, ValueRange
@@ -75,7 +75,7 @@ class Opened:
         return self.stimuli.images(rows, size=meeting.stimuli, antialias=meeting.antialias)
 
 
-def open_all(config: OutsideConfig) -> Opened:
+def open_all(config: ExternalConfig) -> Opened:
     """Open every input of a configuration.
 
     Raises
@@ -84,8 +84,8 @@ def open_all(config: OutsideConfig) -> Opened:
         If one cannot be read or paired without guessing.
     """
     alpha = cast(Alpha, config.alpha)
-    theirs = Reading(cast(ValueRange, config.values), alpha)
-    ours = Reading(cast(ValueRange, config.stimuli_values), alpha, "--stimuli-range")
+    theirs = Reading(cast(ValueRange, config.range), alpha)
+    ours = Reading(cast(ValueRange, config.stimuli_range), alpha, "--stimuli-range")
     stimuli = open_pictures(config.stimuli, ours)
     systems = []
     for name, path in config.systems:
@@ -101,7 +101,7 @@ def open_all(config: OutsideConfig) -> Opened:
     return Opened(stimuli, tuple(systems), training, _embeddings(config))
 
 
-def _embeddings(config: OutsideConfig) -> tuple[Tensor, Tensor] | None:
+def _embeddings(config: ExternalConfig) -> tuple[Tensor, Tensor] | None:
     if config.predicted is None or config.target is None:
         return None
     predicted, target = _embedding(config.predicted), _embedding(config.target)

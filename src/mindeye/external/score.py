@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mindeye.external.config import OutsideConfig
+from mindeye.external.config import ExternalConfig
 from mindeye.external.opening import Opened, open_all
 from mindeye.external.strip import SHOWN, write_strip
 from mindeye.external.text import missing_lines, table_lines
@@ -33,7 +33,7 @@ STRIP = "pictures.png"
 """What a person looks at first."""
 
 
-def evaluate_pictures(config: OutsideConfig, *, tell: Tell) -> list[Scored]:
+def evaluate_pictures(config: ExternalConfig, *, tell: Tell) -> list[Scored]:
     """Score reconstructions and write tables, scores per stimulus and a strip of pictures.
 
     Parameters
@@ -89,11 +89,11 @@ def _tell_all(tell: Tell, heading: str, lines: Sequence[str]) -> None:
         tell(f"{heading:<9} {line}")
 
 
-def _how(config: OutsideConfig) -> Scoring:
+def _how(config: ExternalConfig) -> Scoring:
     return Scoring(resamples=config.resamples, as_published=config.as_published)
 
 
-def _rng(config: OutsideConfig, purpose: int) -> np.random.Generator:
+def _rng(config: ExternalConfig, purpose: int) -> np.random.Generator:
     """One stream a system, so that adding a system does not move another's interval."""
     return np.random.default_rng([config.seed, purpose])
 
@@ -113,7 +113,7 @@ def _for_so_many(
     ]
 
 
-def _answers(config: OutsideConfig, opened: Opened, seen: Seen) -> Answers | None:
+def _answers(config: ExternalConfig, opened: Opened, seen: Seen) -> Answers | None:
     if opened.training is None:
         return None
     return training_answers(
@@ -137,7 +137,7 @@ def _beside(one: Scored, references: Mapping[str, Mapping[str, float]]) -> Score
     return one._replace(row=row)
 
 
-def _retrieval(config: OutsideConfig, opened: Opened) -> list[tuple[list[str], list[Scored]]]:
+def _retrieval(config: ExternalConfig, opened: Opened) -> list[tuple[list[str], list[Scored]]]:
     if opened.embeddings is None:
         return []
     predicted, target = opened.embeddings
@@ -150,7 +150,7 @@ def _retrieval(config: OutsideConfig, opened: Opened) -> list[tuple[list[str], l
 
 
 def _write(
-    config: OutsideConfig,
+    config: ExternalConfig,
     opened: Opened,
     groups: Sequence[tuple[list[str], list[Scored]]],
     missing: Sequence[Missing],

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mindeye.errors import DataError, UsageError
 from mindeye.external import score as outside
-from mindeye.external.config import OutsideConfig, named_paths
+from mindeye.external.config import ExternalConfig, named_paths
 from mindeye.external.training import nearest_by_truth
 from mindeye.metrics.features import FunctionExtractor, Missing
 from mindeye.metrics.picture_rows import Seen
@@ -46,7 +46,7 @@ def folder(path: Path, pictures: np.ndarray[Any, Any]) -> Path:
     return path
 
 
-def config(tmp_path: Path, **changes: Any) -> OutsideConfig:
+def config(tmp_path: Path, **changes: Any) -> ExternalConfig:
     if not (tmp_path / "seen").exists():
         folder(tmp_path / "seen", SEEN)
         folder(tmp_path / "ours", DRAWN)
@@ -57,10 +57,10 @@ def config(tmp_path: Path, **changes: Any) -> OutsideConfig:
         "size": 24,
         "resamples": 50,
     }
-    return OutsideConfig(**{**fields, **changes})
+    return ExternalConfig(**{**fields, **changes})
 
 
-def scored(made: OutsideConfig) -> tuple[list[Scored], list[str]]:
+def scored(made: ExternalConfig) -> tuple[list[Scored], list[str]]:
     told: list[str] = []
     return outside.evaluate_pictures(made, tell=told.append), told
 
@@ -244,7 +244,7 @@ def test_a_system_more_does_not_move_another_s_numbers(tmp_path: Path) -> None:
         ({"systems": (("a", Path("x")), ("a", Path("y")))}, "two systems are called 'a'"),
         ({"systems": (("seen", Path("x")),)}, "no system may be called"),
         ({"predicted": Path("x")}, "come together"),
-        ({"values": "0..2"}, "--range 0..2 is unknown"),
+        ({"range": "0..2"}, "--range 0..2 is unknown"),
         ({"alpha": "pink"}, "--alpha pink is unknown"),
         ({"size": 5}, "--size must be"),
         ({"resamples": 0}, "--resamples must be at least 1"),
