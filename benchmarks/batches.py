@@ -28,12 +28,12 @@ from PIL import Image
 
 from benchmarks.timing import alternate, machine, quiet
 from mindeye.data.dataset import Batch, TrainingSet
+from mindeye.data.images import to_images
 from mindeye.data.subject import Subject, load_subject, write_subject
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.shards_export import ExportConfig, export_shards
 from mindeye.errors import DataError, MissingDependencyError, UsageError
 from mindeye.files import provenance
-from mindeye.targets.images import to_images
 from mindeye.targets.views import StoredTargets
 
 WANTED_SPEED = 10.0

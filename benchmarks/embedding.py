@@ -18,18 +18,18 @@ from torch import Tensor
 from benchmarks.timing import alternate, machine, quiet
 from mindeye.config.settings import preset_content, run_config
 from mindeye.data.dataset import Batch
+from mindeye.data.images import to_images
 from mindeye.errors import UsageError
 from mindeye.files import provenance
 from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.processes import Processes, join_processes
 from mindeye.targets.encoders import load_encoder
-from mindeye.targets.images import to_images
 from mindeye.targets.store import write_embeddings
 from mindeye.targets.views import RecomputedTargets, StoredTargets, TargetSource
 from mindeye.training.checkpoint import TrainingState
 from mindeye.training.high import HighObjective
 from mindeye.training.loop import take_step
 from mindeye.training.optim import make_optimizer
-from mindeye.training.processes import Processes, join_processes
 from mindeye.training.step import Descent, Rows
 from mindeye.training.validation import Validation
 

@@ -20,11 +20,11 @@ from mindeye.errors import UsageError
 from mindeye.files import open_array, provenance
 from mindeye.generation.generators import LatentGenerator, load_generator
 from mindeye.generation.reconstruct import draw_candidates, pick_by_brain
+from mindeye.processes import join_processes
 from mindeye.progress import track
 from mindeye.seeds import derive_seed
 from mindeye.targets.autoencoders import load_autoencoder
 from mindeye.targets.encoders import Encoder, load_encoder
-from mindeye.training.processes import join_processes
 
 WANTED_SPEED = 4.0
 """Pictures a second, in units of one picture at a time, that are asked for."""

@@ -21,12 +21,12 @@ from benchmarks.timing import finish_device_work
 from mindeye.config import HighConfig
 from mindeye.data.dataset import Batch
 from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.processes import Processes, join_processes
 from mindeye.targets.views import StoredTargets
 from mindeye.training.checkpoint import TrainingState
 from mindeye.training.high import HighObjective
 from mindeye.training.loop import take_step
 from mindeye.training.optim import make_optimizer
-from mindeye.training.processes import Processes, join_processes
 from mindeye.training.step import Descent, Rows
 from mindeye.training.validation import Validation
 

@@ -34,11 +34,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mindeye.data.given import GivenPictures
+from mindeye.data.images import resize, to_images
 from mindeye.data.simulate import simulate_given, write_simulation
 from mindeye.data.simulation import SimulateConfig
 from mindeye.files import read_json
 from mindeye.targets.encoders.timm_maps import timm_file
-from mindeye.targets.images import resize, to_images
 
 COMPONENTS = 60
 TEST = 140

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mindeye.data.images import to_images
 from mindeye.data.simulate import Simulation, simulate
 from mindeye.data.simulation import SimulateConfig
 from mindeye.targets.encoders import load_encoder
-from mindeye.targets.images import to_images
 
 Rows = NDArray[np.float32]
 

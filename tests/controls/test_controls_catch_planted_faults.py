@@ -29,6 +29,7 @@ from mindeye.controls import (
     strata,
 )
 from mindeye.controls.shuffled import floor_findings
+from mindeye.data.images import to_images
 from mindeye.metrics.points import Finding
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
@@ -36,7 +37,6 @@ from mindeye.metrics.table import Scored
 from mindeye.preparation.clusters import cluster_split
 from mindeye.preparation.leaks import check_leaks
 from mindeye.targets.encoders import load_encoder
-from mindeye.targets.images import to_images
 
 HOW = Scoring(resamples=500, shuffles=100)
 WEAK = 40.0

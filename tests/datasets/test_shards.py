@@ -280,7 +280,7 @@ def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
     Image.fromarray(picture(7)).save(stream, "JPEG")
     change("val", 0, 0, jpg=stream.getvalue()[:200])(samples)
     recording = read_shards(write_published(tmp_path, samples), CONFIG)
-    with pytest.raises(DataError, match=r"sample000000000.*jpg is not a readable picture"):
+    with pytest.raises(DataError, match=r"sample000000000.*jpg is not a readable image"):
         list(recording.read_pictures(["7"]))
 
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from bulk_shards import a_picture, a_sample, encoded, write_shard, write_shards
 
+from mindeye.data.images import to_images
 from mindeye.errors import ConfigError, DataError, UsageError
 from mindeye.gallery.bulk import embed_shards
 from mindeye.gallery.bulk_plan import BulkConfig, find_shards
 from mindeye.gallery.bulk_shard import square
 from mindeye.targets.encoders import load_encoder
 from mindeye.targets.encoders.preprocessing import Preprocessing
-from mindeye.targets.images import to_images
 
 ZOO = BulkConfig("zoo", batch_size=4)
 

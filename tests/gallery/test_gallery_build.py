@@ -14,6 +14,7 @@ import pytest
 import torch
 from made_galleries import clustered, picture, write_clip_retrieval, write_pictures, write_shard
 
+from mindeye.data.images import to_images
 from mindeye.errors import ConfigError, DataError, UsageError
 from mindeye.gallery.build import BuildConfig, add_to_gallery, build_gallery
 from mindeye.gallery.check import check_gallery, describe
@@ -22,7 +23,6 @@ from mindeye.gallery.sources import SourceConfig
 from mindeye.gallery.store import open_gallery, read_info
 from mindeye.gallery.strip import pictures_of
 from mindeye.targets.encoders import load_encoder
-from mindeye.targets.images import to_images
 
 
 def config(**reading):

@@ -11,6 +11,7 @@ import torch
 from made_galleries import picture, write_shard
 from PIL import Image
 
+from mindeye.data.images import to_images
 from mindeye.errors import DataError
 from mindeye.gallery.base import Matches
 from mindeye.gallery.build import BuildConfig, build_gallery
@@ -25,7 +26,6 @@ from mindeye.gallery.second_order_strip import (
 from mindeye.gallery.sources import SourceConfig
 from mindeye.gallery.strip import GAP, KEPT_SHARDS, SIDE
 from mindeye.targets.encoders import load_encoder
-from mindeye.targets.images import to_images
 
 ENCODER = load_encoder("pixels:32:16", device=torch.device("cpu"))
 GREYS = np.array([10, 90, 170, 250], dtype=np.uint8)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from mindeye.config import ReconstructConfig
+from mindeye.data.images import to_images
 from mindeye.data.scenes import draw_scene, make_scenes
 from mindeye.errors import ConfigError
 from mindeye.generation.generators import Generator, load_generator
 from mindeye.generation.reconstruct import candidate_seeds, draw_candidates, pick_by_brain
 from mindeye.targets.autoencoders import load_autoencoder
 from mindeye.targets.encoders import PixelEncoder, load_encoder
-from mindeye.targets.images import to_images
 
 CPU = torch.device("cpu")
 

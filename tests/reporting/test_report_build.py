@@ -15,12 +15,12 @@ import synthetic_run
 import torch
 from PIL import Image
 
+from mindeye.data.images import to_pictures
 from mindeye.errors import DataError
 from mindeye.metrics.table import Row
 from mindeye.reporting import figures, names, pictures
 from mindeye.reporting.build import build_report, flattened, headline_tiles, render
 from mindeye.reporting.data import ReportData, SubjectFacts
-from mindeye.targets.images import to_pictures
 
 
 @pytest.fixture(scope="module")

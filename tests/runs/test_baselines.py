@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from mindeye.config.settings import run_config
+from mindeye.data.images import to_pictures
 from mindeye.data.subject import Subject
 from mindeye.generation.generators import LatentGenerator
 from mindeye.runs.baselines import ridge
 from mindeye.runs.drawing_baselines import draw_baselines
 from mindeye.runs.learning import embed
 from mindeye.runs.workspace import Workspace, start_run
-from mindeye.targets.images import to_pictures
 from small_zoo_run import WORDS
 
 ZOO = ["high_enabled=false", "reconstruct.stimuli=3", "reconstruct.steps=3"]

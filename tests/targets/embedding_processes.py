@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from mindeye.data.scenes import draw_scene, make_scenes
+from mindeye.processes import join_processes
 from mindeye.targets import partial
 from mindeye.targets.augment import recolour
 from mindeye.targets.encoders import load_encoder
 from mindeye.targets.store import write_embeddings
-from mindeye.training.processes import join_processes
 
 COUNT, BATCH = 29, 4
 
@@ -49,7 +49,7 @@ def main(out: str, cut_after: int) -> None:
             batch_size=BATCH,
             prepare=prepare,
             stored="float16" if name == "recoloured" else "float32",
-            team=processes,
+            processes=processes,
         )
         assert len(stored) == COUNT
     (folder / f"process{processes.index}_of_{processes.count}.txt").write_text(str(len(batches)))

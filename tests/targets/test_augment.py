@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from mindeye.data.images import resize
 from mindeye.targets.augment import augment
-from mindeye.targets.images import resize
 
 COUNT = 2000
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from mindeye.data.images import resize, to_images, to_pictures
 from mindeye.data.scenes import draw_scene, make_scenes
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.targets.augment import recolour
 from mindeye.targets.autoencoders import load_autoencoder
 from mindeye.targets.encoders import ClipEncoder, PixelEncoder, load_encoder
-from mindeye.targets.images import resize, to_images, to_pictures
 from mindeye.zoo import MEMBERS, zoo_folder
 
 CPU = torch.device("cpu")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from mindeye.data.images import to_images
 from mindeye.errors import ConfigError
 from mindeye.targets.augment import augment
 from mindeye.targets.encoders import load_encoder
-from mindeye.targets.images import to_images
 from mindeye.targets.store import read_embeddings
 from mindeye.targets.views import (
     RecomputedTargets,

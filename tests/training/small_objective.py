@@ -11,10 +11,10 @@ from mindeye.config import DecoderConfig, HighConfig, OptimConfig, PriorConfig
 from mindeye.data.dataset import TrainingSet
 from mindeye.data.subject import Subject
 from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.processes import Processes
 from mindeye.targets.views import StoredTargets
 from mindeye.training.high import HighObjective
 from mindeye.training.loop import train
-from mindeye.training.processes import Processes
 from mindeye.training.validation import Validation
 
 TOKENS, WIDTH = 4, 8

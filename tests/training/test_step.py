@@ -13,7 +13,7 @@ from mindeye.config import HighConfig
 from mindeye.data.dataset import Batch
 from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError
-from mindeye.training.processes import Processes
+from mindeye.processes import Processes
 from mindeye.training.step import Descent, Rows, check_shares
 
 LOSSES = {

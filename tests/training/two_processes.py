@@ -15,8 +15,8 @@ from small_objective import STILL, objective
 from mindeye.config import HighConfig
 from mindeye.data.dataset import Batch, TrainingSet
 from mindeye.data.subject import Subject, load_subject
+from mindeye.processes import Processes, join_processes
 from mindeye.training.loop import train
-from mindeye.training.processes import Processes, join_processes
 from mindeye.training.step import Descent, Rows
 
 ALONE_IN_LOSS = replace(STILL, contrastive=replace(STILL.contrastive, gather=False))

@@ -24,16 +24,16 @@ from torch import Tensor
 from mindeye.commands.embedding_files import EmbeddingFile, read_embedding_file
 from mindeye.config.fingerprints import config_hash
 from mindeye.config.generate import GenerateConfig
+from mindeye.data.images import to_pictures
 from mindeye.errors import ConfigError, DataError, UsageError
 from mindeye.files import atomic_path, open_array, provenance, read_json, sha256, write_json
 from mindeye.generation.generators import Generator, LatentGenerator, load_generator
 from mindeye.generation.generators.base import OWN_AT_LEAST
+from mindeye.processes import join_processes
 from mindeye.progress import track
 from mindeye.seeds import derive_seed
 from mindeye.targets.autoencoders import Autoencoder, load_autoencoder
 from mindeye.targets.encoders import Encoder, load_encoder
-from mindeye.targets.images import to_pictures
-from mindeye.training.processes import join_processes
 
 DESCRIPTION = "generate.json"
 SHEET = "contact_sheet.png"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mindeye.data.images import resized
 from mindeye.data.simulation import SimulateConfig
 from mindeye.errors import DataError
 
@@ -71,6 +71,4 @@ def check_given(config: SimulateConfig, given: GivenPictures) -> None:
 
 def as_seen(pictures: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Return pictures (S, size, size, 3): the wavelengths of voxels are in pixels of these."""
-    images = (Image.fromarray(p) for p in pictures)
-    smooth = Image.Resampling.BICUBIC
-    return np.stack([np.asarray(i.resize((size, size), smooth)) for i in images])
+    return np.stack([resized(picture, size) for picture in pictures])

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials, read_trials
-from mindeye.datasets.picture_folder import find_pictures, read_picture
+from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import ReadPictures, Recording
 from mindeye.errors import DataError
 from mindeye.files import open_array

@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.bdata_file import BdataFile, choose_columns
-from mindeye.datasets.picture_folder import find_pictures, read_picture
+from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 

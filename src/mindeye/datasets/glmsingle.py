@@ -22,6 +22,7 @@ import pandas as pd
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.bids_events import LABEL, EventsConfig, find_events, read_events
 from mindeye.datasets.glmsingle_files import (
@@ -32,7 +33,7 @@ from mindeye.datasets.glmsingle_files import (
     find_layout,
     load_fields,
 )
-from mindeye.datasets.picture_folder import find_pictures, read_picture
+from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 

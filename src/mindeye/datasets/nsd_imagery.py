@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.nsd_imagery_design import (
     PARTS,
@@ -53,7 +54,7 @@ from mindeye.datasets.nsd_single_session import (
     need_file,
     open_session,
 )
-from mindeye.datasets.picture_folder import find_pictures, read_picture
+from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import Recording
 from mindeye.errors import ConfigError, DataError
 

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-
 from mindeye.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -72,18 +68,3 @@ def _choose(stimulus_id: str, folder: Path, files: list[Path], named: str) -> Pa
             f"{files[0]} is a link to nothing; fetch its content first (datalad get, git annex get)"
         )
     return files[0]
-
-
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Read one picture as (H, W, 3), 0..255.
-
-    Raises
-    ------
-    DataError
-        If it is not a readable image.
-    """
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is not a readable image: {error}") from error

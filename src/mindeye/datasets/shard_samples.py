@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mindeye.data.images import read_picture
 from mindeye.datasets.tar_index import Sample
 from mindeye.errors import DataError
 
@@ -119,8 +119,5 @@ def check_filled(sample: ShardSample, values: NDArray[np.floating[Any]]) -> None
 def decode_picture(sample: Sample) -> NDArray[np.uint8]:
     """Return a sample's picture (H, W, 3), 0..255; raises DataError if it is unreadable."""
     name = _picture_name(sample)
-    try:
-        with Image.open(io.BytesIO(sample.read(name)), formats=("JPEG", "PNG")) as picture:
-            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{sample}: {name} is not a readable picture: {error}") from error
+    file = io.BytesIO(sample.read(name))
+    return read_picture(file, name=f"{sample}: {name}", formats=("JPEG", "PNG"))

@@ -27,8 +27,8 @@ from mindeye.models.pipelines import (
     read_description,
     save_model,
 )
+from mindeye.processes import Processes, join_processes
 from mindeye.targets.encoders import Encoder
-from mindeye.training.processes import Processes, join_processes
 
 
 class BrainDecoder(Estimator):
@@ -130,7 +130,7 @@ class BrainDecoder(Estimator):
         subject = self._subject(data, stimuli, trials)
         processes = join_processes(self.device)
         with self._embedded(subject, config, folder) as (embedded, home):
-            embedded.embed(latents=False, team=processes)
+            embedded.embed(latents=False, processes=processes)
             encoder = embedded.spaces.encoder.fingerprint
             key = config_hash("high", config.high, encoder, subject.fingerprint, self.seed)
             self.fit_embedded(embedded, config.high, home / "high", key=key, processes=processes)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mindeye.config import RunConfig
 from mindeye.config.settings import preset_content, run_config
+from mindeye.data.images import to_images
 from mindeye.data.preprocess import Scaler
 from mindeye.data.subject import Subject, load_subject
 from mindeye.decoding.prediction import Floats, Prediction
@@ -24,10 +25,9 @@ from mindeye.decoding.spaces import EmbeddedSubject, TargetSpaces
 from mindeye.errors import CheckpointError, ConfigError, DataError
 from mindeye.files import open_array, read_json, versions, write_array, write_json
 from mindeye.models.pipelines import Sizes
+from mindeye.processes import join_processes
 from mindeye.retrieval import ranks, top_k_accuracy
 from mindeye.targets.encoders import Encoder
-from mindeye.targets.images import to_images
-from mindeye.training.processes import join_processes
 
 MANIFEST = "decoder.json"
 REFERENCE_IMAGES = 32

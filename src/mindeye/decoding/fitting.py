@@ -22,6 +22,7 @@ from mindeye.models.pipelines import (
     read_description,
     save_model,
 )
+from mindeye.processes import Processes
 from mindeye.published.adopted import adopt_high, adopt_low
 from mindeye.targets.views import StoredTargets, moments
 from mindeye.training.checkpoint import discard_checkpoints
@@ -29,7 +30,6 @@ from mindeye.training.high import HighObjective
 from mindeye.training.loop import train
 from mindeye.training.low import LowObjective
 from mindeye.training.objective import Objective
-from mindeye.training.processes import Processes
 from mindeye.training.validation import Validation
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mindeye.config import LowConfig, RunConfig
 from mindeye.config.fingerprints import config_hash
+from mindeye.data.images import resize, to_images, to_pictures
 from mindeye.data.subject import Subject
 from mindeye.decoding.brain import sizes_of
 from mindeye.decoding.estimator import Estimator
@@ -23,9 +24,8 @@ from mindeye.errors import ConfigError
 from mindeye.generation.predict import predict_latents
 from mindeye.models.lowlevel import LowLevelDecoder as LowLevelNetwork
 from mindeye.models.pipelines import Sizes, describe_model, read_description, save_model
+from mindeye.processes import Processes, join_processes
 from mindeye.targets.encoders import Encoder
-from mindeye.targets.images import resize, to_images, to_pictures
-from mindeye.training.processes import Processes, join_processes
 
 
 class LowLevelDecoder(Estimator):
@@ -98,7 +98,7 @@ class LowLevelDecoder(Estimator):
         subject = self._subject(data, stimuli, trials)
         processes = join_processes(self.device)
         with self._embedded(subject, config, folder) as (embedded, home):
-            embedded.embed(low=config.low, team=processes)
+            embedded.embed(low=config.low, processes=processes)
             models = [m.fingerprint for m in (embedded.spaces.vae, embedded.spaces.maps_encoder)]
             key = config_hash("low", config.low, models, subject.fingerprint, self.seed)
             self.fit_embedded(embedded, config.low, home / "low", key=key, processes=processes)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mindeye.config import ReconstructConfig
 from mindeye.config.settings import preset_content, run_config
+from mindeye.data.images import to_images, to_pictures
 from mindeye.decoding.estimator import flat_fields
 from mindeye.decoding.low_level import LowLevelDecoder
 from mindeye.decoding.prediction import Prediction
@@ -31,7 +32,6 @@ from mindeye.generation.reconstruct import (
     draw_batches,
     pick_streamed,
 )
-from mindeye.targets.images import to_images, to_pictures
 
 PRIOR_BATCH = 128
 """Samples that `sample_prior` draws at once."""

@@ -18,12 +18,12 @@ from mindeye.config import LowConfig
 from mindeye.config.targets import TargetsConfig
 from mindeye.data.subject import Subject
 from mindeye.models.pipelines import Sizes
+from mindeye.processes import Processes
 from mindeye.seeds import derive_seed
 from mindeye.targets.augment import recolour
 from mindeye.targets.autoencoders import Autoencoder, load_autoencoder
 from mindeye.targets.encoders import Encoder, load_encoder
 from mindeye.targets.store import read_embeddings, write_embeddings
-from mindeye.targets.team import Team
 from mindeye.targets.views import (
     RecomputedTargets,
     StoredTargets,
@@ -166,7 +166,11 @@ class EmbeddedSubject:
         return StoredTargets([self.embeddings(name) for name in names])
 
     def embed(
-        self, *, latents: bool = True, low: LowConfig | None = None, team: Team | None = None
+        self,
+        *,
+        latents: bool = True,
+        low: LowConfig | None = None,
+        processes: Processes | None = None,
     ) -> None:
         """Embed every stimulus; what is there already stays, what was cut off goes on.
 
@@ -176,7 +180,7 @@ class EmbeddedSubject:
             Whether the autoencoder's latents are wanted beside the tokens.
         low
             Configuration of a low-level pipeline, whose maps are then embedded too.
-        team
+        processes
             Process group that shares the work; every process makes this call.
         """
         jobs: dict[str, tuple[Encoder | Autoencoder, Prepare | None]] = {
@@ -199,7 +203,7 @@ class EmbeddedSubject:
                 batch_size=config.batch_size,
                 prepare=prepare,
                 stored=config.stored,
-                team=team,
+                processes=processes,
             )
         if config.augmentation == "cached":
             write_views(
@@ -212,7 +216,7 @@ class EmbeddedSubject:
                 batch_size=config.batch_size,
                 size=self.spaces.encoder.size,
                 stored=config.stored,
-                team=team,
+                processes=processes,
             )
 
     def _recoloured(self, images: torch.Tensor, rows: range) -> torch.Tensor:

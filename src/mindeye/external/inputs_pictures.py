@@ -106,7 +106,7 @@ class Pictures:
         size
             Height and width of the result; None keeps the pictures' own, which must be the same.
         antialias
-            True resizes bicubically with antialiasing, as `mindeye.targets.images.resize` does;
+            True resizes bicubically with antialiasing, as `mindeye.data.images.resize` does;
             False bilinearly without, as the authors' evaluation script did (see
             `mindeye.metrics.pixels.resize_images`).
         shown

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from mindeye.data.images import to_pictures
 from mindeye.files import atomic_path
-from mindeye.targets.images import to_pictures
 
 SHOWN = 8
 """Stimuli on the strip."""

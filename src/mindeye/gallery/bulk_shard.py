@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.data.images import resize, to_images
 from mindeye.datasets.tar_index import index_shard
 from mindeye.errors import DataError, MindEyeError, NumericalError
 from mindeye.files import atomic_path, write_array
@@ -22,7 +23,6 @@ from mindeye.gallery.bulk_plan import MARK, BulkConfig, EncoderFacts, Job, Outco
 from mindeye.gallery.bulk_samples import PictureSample, read_samples
 from mindeye.targets.encoders import Encoder, PooledEncoder, load_encoder
 from mindeye.targets.encoders.preprocessing import Preprocessing
-from mindeye.targets.images import resize, to_images
 
 NAMED = 20
 """Samples left out that are named of a shard; the others only count."""

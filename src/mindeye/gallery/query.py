@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.datasets.picture_folder import SUFFIXES, read_picture
+from mindeye.data.images import read_picture
+from mindeye.datasets.picture_folder import SUFFIXES
 from mindeye.errors import ConfigError, DataError, UsageError
 from mindeye.files import open_array
 from mindeye.gallery.base import Matches, unit_rows

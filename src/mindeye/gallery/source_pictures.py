@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from mindeye.config.fingerprints import config_hash
-from mindeye.datasets.picture_folder import SUFFIXES, read_picture
+from mindeye.data.images import read_picture, to_images
+from mindeye.datasets.picture_folder import SUFFIXES
 from mindeye.datasets.tar_index import index_shard
 from mindeye.errors import ConfigError, DataError
 from mindeye.gallery.bulk_samples import PictureSample, read_samples
@@ -19,7 +20,6 @@ from mindeye.gallery.bulk_shard import square
 from mindeye.gallery.sources import Block, Job, Source, SourceConfig, file_identity, natural
 from mindeye.gallery.store import Space
 from mindeye.targets.encoders import Encoder, load_encoder
-from mindeye.targets.images import to_images
 
 PART = 4096
 """Pictures of a folder a part: some minutes of a CPU, so that little is lost when it is killed."""

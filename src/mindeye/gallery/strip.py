@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mindeye.datasets.picture_folder import is_inside, read_picture
+from mindeye.data.images import read_picture
+from mindeye.datasets.picture_folder import is_inside
 from mindeye.datasets.tar_index import Sample, index_shard
 from mindeye.errors import DataError
 from mindeye.files import atomic_path

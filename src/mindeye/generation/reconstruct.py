@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mindeye.data.images import resize
 from mindeye.errors import ConfigError
 from mindeye.generation.generators import Generator
 from mindeye.losses.contrastive import unit_rows
 from mindeye.progress import track
 from mindeye.targets.encoders import Encoder, check_images
-from mindeye.targets.images import resize
 
 
 @dataclass(frozen=True)

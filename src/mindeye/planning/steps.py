@@ -12,13 +12,13 @@ from mindeye.config import HighConfig, LowConfig
 from mindeye.diffusion.objective import PriorDraw
 from mindeye.models.pipelines import HighLevel, Sizes, build_low
 from mindeye.planning.footprint import Footprint, count_step, trace_step
+from mindeye.processes import Processes
 from mindeye.targets.views import StoredTargets
 from mindeye.training.checkpoint import TrainingState
 from mindeye.training.high import HighDraw, HighObjective
 from mindeye.training.loop import descend
 from mindeye.training.low import LowDraw, LowObjective
 from mindeye.training.optim import make_optimizer
-from mindeye.training.processes import Processes
 from mindeye.training.step import Descent, Rows
 from mindeye.training.validation import Validation
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mindeye.data.images import thumbnail
 from mindeye.errors import DataError
 from mindeye.preparation.rows import release_pages
 from mindeye.progress import track
@@ -56,11 +56,7 @@ def thumbnails(
     small = np.empty((len(chosen), side, side, 3), dtype=np.uint8)
     many = len(chosen) > 4 * CHUNK
     for place, row in enumerate(track(chosen.tolist(), "thumbnails", shown=many)):
-        picture = Image.fromarray(np.ascontiguousarray(pictures[row]))
-        if picture.size != (side, side):
-            # A box reduction to three times the size first: a large picture costs a third.
-            picture = picture.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
-        small[place] = np.asarray(picture)
+        small[place] = thumbnail(pictures[row], side)
         if place % CHUNK == CHUNK - 1:
             release_pages(pictures)
     return small

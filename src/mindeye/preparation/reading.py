@@ -8,8 +8,8 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
+from mindeye.data.images import check_picture, resized
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 from mindeye.preparation.draft import Draft
@@ -19,14 +19,6 @@ from mindeye.progress import track
 
 BATCH = 64
 """Pictures written at once."""
-
-
-def resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3) at `size` x `size`, bicubic and antialiased; 0 leaves it."""
-    if not size or picture.shape[:2] == (size, size):
-        return picture
-    small = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(small)
 
 
 def read_pictures(draft: Draft, recording: Recording, ids: Sequence[str], size: int) -> None:
@@ -64,11 +56,7 @@ def _checked(
     size: int,
 ) -> Iterator[NDArray[np.uint8]]:
     for stimulus_id, picture in zip(ids, pictures, strict=False):
-        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
-            raise DataError(
-                f"the picture of stimulus {stimulus_id!r} has shape {picture.shape} and type "
-                f"{picture.dtype}; pictures are uint8 (height, width, 3)"
-            )
+        check_picture(picture, f"the picture of stimulus {stimulus_id!r}")
         yield resized(picture, size)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mindeye.data.images import to_pictures
 from mindeye.decoding.prediction import Prediction
 from mindeye.decoding.reconstructor import blended, draw_systems
 from mindeye.files import write_array, write_json
@@ -16,7 +17,6 @@ from mindeye.generation.generators import Generator
 from mindeye.runs.appending import Append, appended_array
 from mindeye.runs.drawing_baselines import draw_baselines
 from mindeye.runs.workspace import Workspace
-from mindeye.targets.images import to_pictures
 
 
 def predict(work: Workspace) -> None:

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mindeye.data.images import to_pictures
 from mindeye.files import read_json, write_array, write_json
 from mindeye.generation.generators import Generator, LatentGenerator
 from mindeye.generation.reconstruct import candidate_seeds, draw_batches
 from mindeye.runs.workspace import Workspace
-from mindeye.targets.images import to_pictures
 
 PURPOSES = {"ceiling_generator": 2, "ridge": 3, "ceiling_both": 4, "ridge_latents": 5}
 """Streams of noise; MindEye's own systems draw with 1."""

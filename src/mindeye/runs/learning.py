@@ -18,7 +18,7 @@ def embed(work: Workspace, key: str = "") -> None:
     if work.processes.is_first:
         _refuse_misfits(work)
         _ = work.generator
-    work.embedded.embed(low=config.low if config.low_enabled else None, team=work.processes)
+    work.embedded.embed(low=config.low if config.low_enabled else None, processes=work.processes)
 
 
 def train_high(work: Workspace, key: str) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mindeye.config import RunConfig
 from mindeye.config.fingerprints import config_dict, differing_fields, filled
+from mindeye.data.images import to_images
 from mindeye.data.permutation import permuted_subject
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject, load_subject
@@ -26,10 +27,9 @@ from mindeye.errors import ConfigError, DataError
 from mindeye.files import provenance, read_json, write_json
 from mindeye.generation.generators import Generator
 from mindeye.models.pipelines import Sizes
+from mindeye.processes import Processes, join_processes
 from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import Encoder
-from mindeye.targets.images import to_images
-from mindeye.training.processes import Processes, join_processes
 from mindeye.weights.names import found_models
 
 WHEREABOUTS = ("weights", "evaluate.weights")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
-from mindeye.targets.images import resize
+from mindeye.data.images import resize
 
 STRENGTH = 0.4
 """Brightness, contrast and saturation vary by this share (published code's colour jitter)."""

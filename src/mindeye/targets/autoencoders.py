@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mindeye.data.images import resize
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.targets.encoders.base import check_images
 from mindeye.targets.encoders.folders import folder_fingerprint, read_settings
-from mindeye.targets.images import resize
 from mindeye.zoo import zoo_folder
 
 SIZE = 512

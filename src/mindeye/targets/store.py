@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.data.images import to_images
 from mindeye.errors import CheckpointError, DataError
 from mindeye.files import NPY_ERRORS, read_json, write_json
+from mindeye.processes import Processes
 from mindeye.progress import track
-from mindeye.targets.images import to_images
 from mindeye.targets.partial import Partial
-from mindeye.targets.team import Alone, Team
 
 Stored = Literal["float32", "float16"]
 Prepare = Callable[[Tensor, range], Tensor]
@@ -77,7 +77,7 @@ def write_embeddings(
     batch_size: int = 64,
     prepare: Prepare | None = None,
     stored: Stored = "float32",
-    team: Team | None = None,
+    processes: Processes | None = None,
 ) -> NDArray[np.floating]:
     """Embed every picture and keep the result, or open it if it is already there.
 
@@ -104,8 +104,9 @@ def write_embeddings(
         that they are; nothing by default.
     stored
         Type of the numbers on disk.
-    team
-        The processes that share the work, each of which makes this call; None for this one alone.
+    processes
+        The process group that shares the work, each process of which makes this call; None for
+        this process alone.
 
     Returns
     -------
@@ -120,11 +121,11 @@ def write_embeddings(
     MindEyeError
         If the disk is full.
     """
-    team = team or Alone()
+    processes = processes or Processes(torch.device("cpu"))
     job = _Job(name, encode, pictures, batch_size, prepare, stored)
-    first = team.index == 0
+    first = processes.index == 0
     done = first and _is_there(folder, name, fingerprint, stored)
-    if _from_first(team, int(done)):
+    if _from_first(processes, int(done)):
         return read_embeddings(folder, name, fingerprint=fingerprint)
     # The batch size is part of it: batches must be cut where an uninterrupted call cuts them.
     identity = {
@@ -134,46 +135,47 @@ def write_embeddings(
         "stored": stored,
     }
     if not first:
-        for _ in _blocks(job, team, _from_first(team, 0)):
+        for _ in _blocks(job, processes, _from_first(processes, 0)):
             pass
-        team.wait()
+        processes.wait()
         return read_embeddings(folder, name, fingerprint=fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     with Partial(folder, name, identity) as partial:
-        for block in _blocks(job, team, _from_first(team, partial.rows)):
+        for block in _blocks(job, processes, _from_first(processes, partial.rows)):
             partial.append(block)
         # An old identity must not stand beside a new array, not even for a moment.
         (folder / f"{name}.json").unlink(missing_ok=True)
         partial.finish(folder / f"{name}.npy")
     content = {"fingerprint": fingerprint, "count": len(pictures), "stored": stored}
     write_json(folder / f"{name}.json", content)
-    team.wait()
+    processes.wait()
     return read_embeddings(folder, name, fingerprint=fingerprint)
 
 
-def _blocks(job: _Job, team: Team, start: int) -> Iterator[NDArray[np.floating]]:
+def _blocks(job: _Job, processes: Processes, start: int) -> Iterator[NDArray[np.floating]]:
     """Yield all rows from `start` on, in order, on every process; each computes its batches."""
     size, count = job.batch_size, len(job.pictures)
-    rounds = range(start, count, size * team.count)
+    rounds = range(start, count, size * processes.count)
     # A resumed call may start amid a round of more processes; rounds are counted from there.
-    before = start // (size * team.count)
-    for first in track(rounds, f"embed {job.name}", done=before, shown=team.index == 0):
-        rows = min(size * team.count, count - first)
-        own = first + size * team.index
+    before = start // (size * processes.count)
+    for first in track(rounds, f"embed {job.name}", done=before, shown=processes.index == 0):
+        rows = min(size * processes.count, count - first)
+        own = first + size * processes.index
         if own >= count:
             own = first  # what a process without a batch gives is cut off below
         block = job.block(range(own, min(own + size, count)))
-        if team.count > 1:
+        if processes.count > 1:
             padded = block.new_zeros((size, *block.shape[1:]))
             padded[: len(block)] = block
-            block = team.gather_rows(padded.to(team.device), size * team.count)[:rows].cpu()
+            padded = padded.to(processes.device)
+            block = processes.gather_rows(padded, size * processes.count)[:rows].cpu()
         yield job.checked(block, first)
 
 
-def _from_first(team: Team, value: int) -> int:
+def _from_first(processes: Processes, value: int) -> int:
     """Return the first process's value on all of them."""
-    own = value if team.index == 0 else 0
-    return int(team.total(torch.tensor([own], device=team.device)))
+    own = value if processes.index == 0 else 0
+    return int(processes.total(torch.tensor([own], device=processes.device)))
 
 
 def _is_there(folder: Path, name: str, fingerprint: str, stored: Stored) -> bool:

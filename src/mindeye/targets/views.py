@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.data.images import to_images
 from mindeye.errors import ConfigError
+from mindeye.processes import Processes
 from mindeye.targets.augment import augment
 from mindeye.targets.encoders import Encoder
-from mindeye.targets.images import to_images
 from mindeye.targets.store import Stored, write_embeddings
-from mindeye.targets.team import Team
 
 
 class TargetSource(Protocol):
@@ -119,7 +119,7 @@ def write_views(
     batch_size: int = 64,
     size: int | None = None,
     stored: Stored = "float32",
-    team: Team | None = None,
+    processes: Processes | None = None,
 ) -> list[NDArray[np.floating]]:
     """Embed augmented views of every picture and keep them, or open those that are there.
 
@@ -142,8 +142,8 @@ def write_views(
         Pictures embedded at once.
     size
         Side that pictures are augmented at, best the encoder's own; None for that of `pictures`.
-    stored, team
-        As `write_embeddings`.
+    stored, processes
+        As in `write_embeddings`.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def write_views(
             batch_size=batch_size,
             prepare=prepare_view(view),
             stored=stored,
-            team=team,
+            processes=processes,
         )
         for view, name in enumerate(view_names(count), start=1)
     ]

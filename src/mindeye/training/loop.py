@@ -14,6 +14,7 @@ from mindeye.config import OptimConfig
 from mindeye.data.dataset import Batch, TrainingSet
 from mindeye.errors import DataError, NumericalError
 from mindeye.files import MetricsLog
+from mindeye.processes import Processes
 from mindeye.progress import track
 from mindeye.seeds import derive_seed
 from mindeye.training.average import WeightAverage
@@ -21,7 +22,6 @@ from mindeye.training.checkpoint import TrainingState, load_checkpoint, save_che
 from mindeye.training.interrupts import StopRequest, listening
 from mindeye.training.objective import D, Objective
 from mindeye.training.optim import make_optimizer
-from mindeye.training.processes import Processes
 from mindeye.training.step import Descent, Rows, check_shares
 
 

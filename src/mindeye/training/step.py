@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mindeye.errors import ConfigError
+from mindeye.processes import Processes
 from mindeye.seeds import derive_seed
 from mindeye.training.objective import D, Objective, RowTerms
-from mindeye.training.processes import Processes
 
 
 class Rows(nn.Module):

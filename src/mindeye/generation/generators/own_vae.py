@@ -13,11 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mindeye.data.images import resize
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.generation.generators.folders import load_part, read_settings
 from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import check_images
-from mindeye.targets.images import resize
 
 DECODED_AT_ONCE = 4
 """Pictures: full-size decoders need gigabytes a picture, and gain nothing from larger batches."""

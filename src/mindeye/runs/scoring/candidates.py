@@ -9,6 +9,7 @@ import numpy as np
 
 from mindeye.controls.measures import measures_of
 from mindeye.controls.spread import candidate_spread
+from mindeye.data.images import resize, to_images
 from mindeye.files import open_array
 from mindeye.metrics.picture_rows import Seen, picture_rows
 from mindeye.metrics.points import Finding, Point
@@ -16,7 +17,6 @@ from mindeye.metrics.scoring import Scoring
 from mindeye.progress import track
 from mindeye.runs.scoring.streams import stream
 from mindeye.runs.workspace import Workspace
-from mindeye.targets.images import resize, to_images
 
 SYSTEMS = ("high", "both")
 

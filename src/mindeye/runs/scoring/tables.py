@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.data.images import resize, to_images
 from mindeye.metrics.features import FeatureExtractor, FunctionExtractor
 from mindeye.metrics.picture_rows import Seen, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows, rows_from_scores
@@ -21,7 +22,6 @@ from mindeye.runs.scoring.predictions import retrieval_systems, true_tokens
 from mindeye.runs.scoring.stand_ins import StandIns
 from mindeye.runs.scoring.streams import stream
 from mindeye.runs.workspace import Workspace
-from mindeye.targets.images import resize, to_images
 
 CEILINGS = {
     "low": ("ceiling_vae",),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mindeye.data.images import resize
 from mindeye.errors import ConfigError
 from mindeye.targets.encoders.base import Normalisation, check_images
-from mindeye.targets.images import resize
 
 
 class PixelEncoder:
