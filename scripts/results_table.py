@@ -1,4 +1,4 @@
-"""Print a run's table, or one scored from outside, as Markdown for docs/results.md.
+"""Print a run's table, or one scored from outside, as Markdown for docs/explanation/results.md.
 
 python scripts/results_table.py demo            # headline metrics
 python scripts/results_table.py demo --all      # every row

@@ -257,7 +257,9 @@ def test_the_script_writes_its_tables_between_the_marks(
     write_json(files[0], content)
     write_json(files[1], grown(content, 10))
     page = tmp_path / "scale.md"
-    page.write_text((ROOT / "docs" / "scale.md").read_text(encoding="utf-8"), encoding="utf-8")
+    page.write_text(
+        (ROOT / "docs" / "explanation" / "scale.md").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     command = [sys.executable, ROOT / "scripts" / "gallery_scale.py", *files, "--docs", page]
     subprocess.run(command, check=True, capture_output=True)
     text = page.read_text(encoding="utf-8")

@@ -64,7 +64,9 @@ def test_every_model_that_a_preset_names_can_be_fetched(preset: str) -> None:
 @pytest.mark.parametrize("identity", MODELS)
 def test_the_documentation_has_every_entry_as_it_is(identity: str) -> None:
     model = MODELS[identity]
-    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "models.md").read_text(
+        encoding="utf-8"
+    )
     (row,) = [line for line in text.splitlines() if line.startswith(f"| {identity} |")]
     assert f"`{model.revision}`" in row
     assert ("can move" in row) is not model.pinned

@@ -77,7 +77,7 @@ def add_prepare(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
     prepare = new(
         "Bring data into the form of a prepared subject: splits by stimulus, scaling fitted on "
         "training trials, guards against leaks and shuffled pairings. A second call goes on where "
-        "the first one stopped. docs/data.md has the files and terms of every source."
+        "the first one stopped. docs/how-to/data.md has the files and terms of every source."
     )
     verbs.add_subcommand("prepare", prepare, help="bring data into the form of a subject")
     sources = prepare.add_subcommands(dest="source", metavar="SOURCE")

@@ -128,7 +128,7 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
         verbs.add_subcommand(verb, sub, help=text)
     weights = new(
         "Read a checkpoint of the paper's authors without running code in it, check every name, "
-        "shape and value, and write it as a folder. docs/checkpoints.md tells which load."
+        "shape and value, and write it as a folder. docs/how-to/checkpoints.md tells which load."
     )
     weights.add_argument("file", type=Path, help="their .pth file")
     weights.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -296,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Large tensors on huge pages: torch reads this at its first allocation. Without it a full-size
-    # step on a CPU spends most of its time in page faults (docs/performance.md).
+    # step on a CPU spends most of its time in page faults (docs/explanation/performance.md).
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         plain, overrides = _split_words(words)

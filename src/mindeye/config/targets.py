@@ -16,7 +16,7 @@ class TargetsConfig:
     ----------
     encoder
         Image encoder whose tokens are decoded: ``zoo``, ``pixels:SIZE:PATCH``, ``timm:ARCH:FILE``,
-        or a local folder or fetched model of a kind that docs/encoders.md lists.
+        or a local folder or fetched model of a kind that docs/reference/encoders.md lists.
     tokens
         ``all`` decodes every token (257 x 768 in the paper), ``pooled`` one vector a picture (the
         paper's 1 x 768 variant for large galleries).

@@ -34,7 +34,7 @@ REFERENCES = (
     "noise_ceiling",
     "ideal_observer",
 )
-"""Names of what can stand beside a row, from floors to ceilings (docs/metrics.md)."""
+"""Names of what can stand beside a row, from floors to ceilings (docs/reference/metrics.md)."""
 
 VERSIONS: dict[str, int] = {
     "brain_to_image": 1,
@@ -58,7 +58,7 @@ class Row:
     Attributes
     ----------
     metric, system
-        Names, as in docs/metrics.md.
+        Names, as in docs/reference/metrics.md.
     value, low, high
         Score and the ends of its interval over stimuli (None where there is no interval).
     n

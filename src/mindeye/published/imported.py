@@ -108,7 +108,7 @@ def import_checkpoint(source: Path, folder: Path) -> dict[str, Any]:
         model, description = _recognise(state)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{source}: {error}; nothing was written, docs/checkpoints.md tells what loads"
+            f"{source}: {error}; nothing was written, docs/how-to/checkpoints.md tells what loads"
         ) from error
     refuse_non_finite(source, state)
     description["source"] = {"file": source.name, "sha256": sha256(source)}
