@@ -1,6 +1,7 @@
 """Write the tables of docs/explanation/scale.md out of what `mindeye bench gallery` measured.
 
-python scripts/gallery_scale.py 1e4.json 1e5.json 1e6.json 1e7.json --docs docs/explanation/scale.md \
+python scripts/gallery_scale.py 1e4.json 1e5.json 1e6.json 1e7.json \
+    --docs docs/explanation/scale.md \
     --memory-price 3 --disk-price 0.08 --core-price 0.04 --said "assumed, 2026-11, not looked up"
 
 Measured and extrapolated stay apart: they are different tables. Prices have no defaults; without

@@ -78,9 +78,9 @@ def test_mistakes_are_named(
     voxels = small_subject.betas.shape[1]
     with pytest.raises(DataError, match=f"trained on {voxels} voxels"):
         fitted[kind].predict(np.zeros((3, voxels + 1)))
+    wrong = np.zeros((3, voxels))
+    wrong[1, 2] = np.nan
     with pytest.raises(DataError, match="row 1, voxel 2"):
-        wrong = np.zeros((3, voxels))
-        wrong[1, 2] = np.nan
         fitted[kind].predict(wrong)
     with pytest.raises(DataError, match="2 ids"):
         fitted[kind].predict(np.zeros((3, voxels)), ids=["a", "b"])

@@ -113,8 +113,9 @@ class EvaluateConfig:
         Folder of the metrics' networks, as `mindeye fetch` writes it; empty: torchvision's and
         Hugging Face's own caches. Metrics whose network is not there are named as missing.
     controls
-        Score everything again under the conditions of the controls too (docs/reference/metrics.md): fewer
-        trials, regions in and out, nearest training pictures, distractors of the same cluster.
+        Score everything again under the conditions of the controls too: fewer trials, regions in
+        and out, nearest training pictures, distractors of the same cluster; see
+        docs/reference/metrics.md.
     as_published
         Add to every retrieval score the name that the authors' tables have for it: their
         similarity helper returns the transpose, so that their directions are swapped.
