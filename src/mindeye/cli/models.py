@@ -16,8 +16,8 @@ def add_fetch_models(what: Any, new: NewParser, *, asked: Sequence[str]) -> None
     """Add ``models`` to the subcommands of ``fetch``."""
     models = new(
         "Download the models that a preset names, at the revisions of docs/reference/models.md: "
-        "sizes and licences first, then the files, checked and resumed. Weights that exist as pickles alone "
-        "come only with --allow-pickles and are rewritten as safetensors."
+        "sizes and licences first, then the files, checked and resumed. Weights that exist as "
+        "pickles alone come only with --allow-pickles and are rewritten as safetensors."
     )
     models.add_argument(
         "names", nargs="+", metavar="PRESET_OR_ID",
