@@ -23,9 +23,9 @@ from benchmarks.prepare_files import TreeConfig, make_tree
 from benchmarks.prepare_worker import FLOOR, OURS, READERS
 from benchmarks.timing import machine
 from mindeye.config.fingerprints import config_dict
-from mindeye.datasets.nsd import read_nsd
-from mindeye.datasets.nsd_design import MOST_REPEATS
-from mindeye.datasets.nsd_layout import NsdConfig, NsdPaths
+from mindeye.datasets.nsd.design import MOST_REPEATS
+from mindeye.datasets.nsd.layout import NsdConfig, NsdPaths
+from mindeye.datasets.nsd.reader import read_nsd
 from mindeye.errors import MindEyeError
 from mindeye.files import provenance
 from mindeye.progress import track

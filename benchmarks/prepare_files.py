@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mindeye.config.fingerprints import config_dict
-from mindeye.datasets.nsd import PICTURES
-from mindeye.datasets.nsd_betas import KEY
-from mindeye.datasets.nsd_design import MOST_REPEATS
-from mindeye.datasets.nsd_layout import BETA_SCALE, MARKER, SUBJECTS, NsdPaths
-from mindeye.datasets.nsd_miniature_files import Drawn, refuse_real_tree, write_design, write_nifti
+from mindeye.datasets.nsd.betas import KEY
+from mindeye.datasets.nsd.design import MOST_REPEATS
+from mindeye.datasets.nsd.layout import BETA_SCALE, MARKER, SUBJECTS, NsdPaths
+from mindeye.datasets.nsd.miniature_files import Drawn, refuse_real_tree, write_design, write_nifti
+from mindeye.datasets.nsd.reader import PICTURES
 from mindeye.errors import UsageError
 from mindeye.files import atomic_path, read_json, write_json
 from mindeye.progress import track

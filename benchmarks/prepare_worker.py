@@ -23,8 +23,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.prepare_files import chunk_offsets
-from mindeye.datasets.nsd_betas import KEY, inspect_betas, read_betas
-from mindeye.datasets.nsd_layout import BETA_SCALE, NsdConfig
+from mindeye.datasets.nsd.betas import KEY, inspect_betas, read_betas
+from mindeye.datasets.nsd.layout import BETA_SCALE, NsdConfig
 
 Stored = NDArray[np.int16]
 Places = NDArray[np.int64]
@@ -203,7 +203,7 @@ def prepare_once(job: dict[str, Any]) -> dict[str, Any]:
     The clocks are put around its functions from outside, so that the tool carries none.
     """
     # Here, so that a process that only reads is up sooner.
-    from mindeye.datasets.nsd import read_nsd
+    from mindeye.datasets.nsd.reader import read_nsd
     from mindeye.preparation import prepare as preparation
 
     before = peak_mib()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mindeye.data.simulate import simulate, write_simulation
 from mindeye.data.simulation import SimulateConfig
-from mindeye.datasets.nsd_miniature import miniature_of
+from mindeye.datasets.nsd.miniature import miniature_of
 
 METRICS = ("brain_to_image_top1", "image_to_brain_top1")
 

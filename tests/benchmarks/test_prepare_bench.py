@@ -21,8 +21,8 @@ from benchmarks.prepare_worker import (
     in_percent,
 )
 from mindeye.cli import main
-from mindeye.datasets.nsd import read_nsd
-from mindeye.datasets.nsd_layout import NsdConfig, NsdPaths
+from mindeye.datasets.nsd.layout import NsdConfig, NsdPaths
+from mindeye.datasets.nsd.reader import read_nsd
 from mindeye.errors import DataError, UsageError
 from mindeye.files import read_json
 from mindeye.preparation import prepare as preparation

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from mindeye.datasets.nsd_layout import NsdPaths
+from mindeye.datasets.nsd.layout import NsdPaths
 
 
 class Tree(NsdPaths):

@@ -21,8 +21,8 @@ from scipy.io import loadmat, savemat
 from mindeye.cli import main
 from mindeye.data.subject import load_subject
 from mindeye.data.subject_checks import check_subject
-from mindeye.datasets.nsd_design import read_design
-from mindeye.datasets.nsd_miniature import MiniatureConfig, write_miniature
+from mindeye.datasets.nsd.design import read_design
+from mindeye.datasets.nsd.miniature import MiniatureConfig, write_miniature
 from mindeye.errors import DataError
 from mindeye.files import read_json
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from nsd_written import Written, save_hdf5, save_nifti, write_tree
 
-from mindeye.datasets.nsd import read_nsd
-from mindeye.datasets.nsd_layout import NsdConfig
+from mindeye.datasets.nsd.layout import NsdConfig
+from mindeye.datasets.nsd.reader import read_nsd
 from mindeye.datasets.recording import Recording
 from mindeye.errors import ConfigError, DataError
 

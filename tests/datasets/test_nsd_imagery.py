@@ -13,7 +13,7 @@ from nsd_written import save_hdf5, save_nifti
 from PIL import Image
 from scipy.io import savemat
 
-from mindeye.datasets.nsd_imagery import ImageryConfig, read_imagery
+from mindeye.datasets.nsd.imagery import ImageryConfig, read_imagery
 from mindeye.errors import ConfigError, DataError
 from mindeye.preparation.config import PrepareConfig
 from mindeye.preparation.prepare import prepare

@@ -14,9 +14,9 @@ from scipy.io import loadmat
 
 from mindeye.data.simulate import Simulation, simulate, simulate_subject, write_simulation
 from mindeye.data.simulation import SimulateConfig
-from mindeye.datasets.nsd import read_nsd
-from mindeye.datasets.nsd_layout import NsdConfig
-from mindeye.datasets.nsd_miniature import MiniatureConfig, miniature_of, write_miniature
+from mindeye.datasets.nsd.layout import NsdConfig
+from mindeye.datasets.nsd.miniature import MiniatureConfig, miniature_of, write_miniature
+from mindeye.datasets.nsd.reader import read_nsd
 from mindeye.errors import ConfigError, DataError
 from small_simulation import SMALL
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from nsd_written import Written, by_stimulus, by_trial, save_hdf5, save_nifti, write_tree
 
-from mindeye.datasets import nsd_betas
-from mindeye.datasets.nsd import read_nsd
-from mindeye.datasets.nsd_design import read_design, shared_test_sets
-from mindeye.datasets.nsd_layout import NsdConfig
+from mindeye.datasets.nsd import betas as nsd_betas
+from mindeye.datasets.nsd.design import read_design, shared_test_sets
+from mindeye.datasets.nsd.layout import NsdConfig
+from mindeye.datasets.nsd.reader import read_nsd
 from mindeye.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ import pytest
 from nsd_written import save_hdf5, save_nifti
 from scipy.io import savemat
 
-from mindeye.datasets.nsd_synthetic import SyntheticConfig, as_displayed, read_synthetic
+from mindeye.datasets.nsd.synthetic import SyntheticConfig, as_displayed, read_synthetic
 from mindeye.errors import ConfigError, DataError
 from mindeye.preparation.config import PrepareConfig
 from mindeye.preparation.prepare import prepare

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -17,63 +16,8 @@ from mindeye.preparation.config import PrepareConfig
 NewParser = Callable[..., ArgumentParser]
 
 
-class Source(NamedTuple):
-    """A kind of source: its help, where its reader and the reader's config are, what --root is."""
-
-    help: str
-    module: str
-    config: str
-    reader: str
-    root: str = ""
-
-
-SOURCES = {
-    "arrays": Source(
-        "anyone's arrays: betas.npy, images, trials.csv",
-        "mindeye.datasets.arrays", "ArraysConfig", "read_arrays",
-    ),
-    "nsd": Source(
-        "the Natural Scenes Dataset as downloaded (betas, ROIs, design, stimuli)",
-        "mindeye.datasets.nsd", "NsdConfig", "read_nsd",
-        "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
-    ),
-    "nsd-synthetic": Source(
-        "NSD-synthetic: the 284 test pictures outside natural scenes",
-        "mindeye.datasets.nsd_synthetic", "SyntheticConfig", "read_synthetic",
-        "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
-    ),
-    "nsd-imagery": Source(
-        "NSD-imagery: pictures seen, and imagined",
-        "mindeye.datasets.nsd_imagery", "ImageryConfig", "read_imagery",
-        "NSD's own tree: nsddata, nsddata_betas, nsddata_stimuli",
-    ),
-    "shards": Source(
-        "the shards that MindEye 1 was trained on (webdataset_avg_split)",
-        "mindeye.datasets.shards", "ShardsConfig", "read_shards",
-        "folder with train/, val/, test/ of the shards",
-    ),
-    "mindeye2": Source(
-        "MindEye 2's betas (hdf5) and behaviour shards",
-        "mindeye.datasets.mindeye2", "MindEye2Config", "read_mindeye2",
-        "folder with the betas, wds/ and coco_images",
-    ),
-    "glmsingle": Source(
-        "a BIDS data set with GLMsingle's outputs (.npy, .mat, .hdf5)",
-        "mindeye.datasets.glmsingle", "GlmsingleConfig", "read_glmsingle",
-    ),
-    "bdata": Source(
-        "bdata HDF5 files of the Kamitani lab",
-        "mindeye.datasets.bdata", "BdataConfig", "read_bdata",
-    ),
-}  # fmt: skip
-"""Every source that `mindeye prepare` reads, by name; a new one is a line here and a reader."""
-
-
 def add_prepare(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
-    """Add the verb ``prepare``; only the source that is asked for gets flags.
-
-    The flags come from the configs of readers, and importing all of them would take a second.
-    """
+    """Add the verb ``prepare``; only the source that is asked for gets flags."""
     prepare = new(
         "Bring data into the form of a prepared subject: splits by stimulus, scaling fitted on "
         "training trials, guards against leaks and shuffled pairings. A second call goes on where "
@@ -81,13 +25,17 @@ def add_prepare(verbs: Any, new: NewParser, *, asked: Sequence[str]) -> None:
     )
     verbs.add_subcommand("prepare", prepare, help="bring data into the form of a subject")
     sources = prepare.add_subcommands(dest="source", metavar="SOURCE")
-    for name, source in SOURCES.items():
+    if "prepare" not in asked:
+        return
+    from mindeye.datasets.registry import DATASETS
+
+    for name, source in DATASETS.items():
         sub = new(f"Prepare {source.help}.")
         if name in asked:
             if source.root:
                 sub.add_argument("--root", type=Path, required=True, help=source.root)
             sub.add_argument("--out", type=Path, required=True, help="folder to write")
-            add_fields(sub, config_of(source))
+            add_fields(sub, source.config)
             add_fields(sub, PrepareConfig)
         sources.add_subcommand(name, sub, help=source.help)
     simulate = new("Simulate a subject that looks at procedural scenes, with known truth.")
@@ -106,16 +54,10 @@ def _add_miniature(sources: Any, new: NewParser, asked: Sequence[str]) -> None:
     small.add_argument("--out", type=Path, required=True, help="folder to write")
     small.add_argument("--seed", type=int, default=0, help="same seed, same files")
     if "nsd-miniature" in asked:
-        from mindeye.datasets.nsd_miniature import MiniatureConfig
+        from mindeye.datasets.nsd.miniature import MiniatureConfig
 
         add_fields(small, MiniatureConfig)
     sources.add_subcommand("nsd-miniature", small, help="a small made-up NSD to try things on")
-
-
-def config_of(source: Source) -> type:
-    """Return the config dataclass of a source's reader."""
-    found: type = getattr(importlib.import_module(source.module), source.config)
-    return found
 
 
 def prepare(flags: Namespace) -> str:
@@ -124,7 +66,7 @@ def prepare(flags: Namespace) -> str:
 
     chosen = flags[flags.source]
     if flags.source == "nsd-miniature":
-        from mindeye.datasets.nsd_miniature import MiniatureConfig, write_miniature
+        from mindeye.datasets.nsd.miniature import MiniatureConfig, write_miniature
 
         write_miniature(chosen.out, from_flags(MiniatureConfig, chosen), chosen.seed)
         return f"{chosen.out} is ready: mindeye prepare nsd --root {chosen.out} --out DIR"
@@ -133,12 +75,12 @@ def prepare(flags: Namespace) -> str:
 
         subject = simulate_subject(from_flags(SimulateConfig, chosen), chosen.seed, chosen.out)
     else:
+        from mindeye.datasets.registry import DATASETS
         from mindeye.preparation.prepare import prepare as prepare_recording
 
-        source = SOURCES[flags.source]
-        read = getattr(importlib.import_module(source.module), source.reader)
-        config: Any = from_flags(config_of(source), chosen)
-        recording = read(chosen.root, config) if source.root else read(config)
+        source = DATASETS[flags.source]
+        config = from_flags(source.config, chosen)
+        recording = source.open(config, chosen.get("root"))
         subject = prepare_recording(recording, chosen.out, from_flags(PrepareConfig, chosen))
     told = facts_text(describe(subject))
     preview = subject.path / "preview.png"

@@ -18,7 +18,7 @@ from typing import Any
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from mindeye.datasets.nsd_layout import reason
+from mindeye.datasets.nsd.layout import reason
 from mindeye.errors import DataError
 
 MAT_ERRORS = (

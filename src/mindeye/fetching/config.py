@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from mindeye.datasets.nsd_layout import SESSIONS_HELD, Betas
+from mindeye.datasets.nsd.layout import SESSIONS_HELD, Betas
 from mindeye.datasets.numbers import parse_numbers
 from mindeye.errors import UsageError
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mindeye.datasets.nsd_layout import GRIDS
+from mindeye.datasets.nsd.layout import GRIDS
 from mindeye.fetching.config import FetchConfig
 
 TRIALS = {"core": 750, "synthetic": 744, "imagery": 720}

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from mindeye.config.fingerprints import config_dict
 from mindeye.data.simulation import SimulateConfig
-from mindeye.datasets import nsd_miniature_files as files
-from mindeye.datasets.nsd_design import MOST_REPEATS
-from mindeye.datasets.nsd_layout import MARKER, SUBJECTS, Betas, NsdPaths
+from mindeye.datasets.nsd import miniature_files as files
+from mindeye.datasets.nsd.design import MOST_REPEATS
+from mindeye.datasets.nsd.layout import MARKER, SUBJECTS, Betas, NsdPaths
 from mindeye.errors import ConfigError
 from mindeye.files import write_json
 from mindeye.progress import track

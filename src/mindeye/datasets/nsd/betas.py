@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.datasets.nsd_layout import BETA_SCALE, reason
-from mindeye.datasets.nsd_voxels import NIFTI_ERRORS, Grid, open_nifti, say_grid
+from mindeye.datasets.nsd.layout import BETA_SCALE, reason
+from mindeye.datasets.nsd.voxels import NIFTI_ERRORS, Grid, open_nifti, say_grid
 from mindeye.errors import DataError
 
 KEY = "betas"

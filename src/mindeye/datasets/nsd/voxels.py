@@ -22,7 +22,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from mindeye.datasets.nsd_layout import (
+from mindeye.datasets.nsd.layout import (
     GRIDS,
     NsdConfig,
     NsdPaths,

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from mindeye.data.scenes import caption
-from mindeye.datasets.nsd_design import MOST_REPEATS
-from mindeye.datasets.nsd_layout import BETA_SCALE, MARKER, SUBJECTS, NsdPaths
-from mindeye.datasets.nsd_voxels import Grid
+from mindeye.datasets.nsd.design import MOST_REPEATS
+from mindeye.datasets.nsd.layout import BETA_SCALE, MARKER, SUBJECTS, NsdPaths
+from mindeye.datasets.nsd.voxels import Grid
 from mindeye.errors import DataError
 from mindeye.files import atomic_path, write_text
 

@@ -31,10 +31,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.data.trials import complete_trials
-from mindeye.datasets.nsd import PICTURES, damaged_pictures, inspect_pictures
-from mindeye.datasets.nsd_betas import HDF5_ERRORS
-from mindeye.datasets.nsd_layout import NsdPaths
-from mindeye.datasets.nsd_single_session import (
+from mindeye.datasets.nsd.betas import HDF5_ERRORS
+from mindeye.datasets.nsd.layout import NsdPaths
+from mindeye.datasets.nsd.reader import PICTURES, damaged_pictures, inspect_pictures
+from mindeye.datasets.nsd.single_session import (
     SATURATION,
     SESSION,
     SingleSessionConfig,

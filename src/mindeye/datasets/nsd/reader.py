@@ -11,21 +11,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.datasets.nsd_betas import (
+from mindeye.datasets.nsd.betas import (
     HDF5_ERRORS,
     BetaFile,
     check_files,
     inspect_betas,
     read_betas,
 )
-from mindeye.datasets.nsd_design import (
+from mindeye.datasets.nsd.design import (
     Design,
     read_design,
     session_trials,
     shared_counts,
     shared_test_sets,
 )
-from mindeye.datasets.nsd_layout import (
+from mindeye.datasets.nsd.layout import (
     BETA_SCALE,
     MARKER,
     SESSIONS_HELD,
@@ -37,7 +37,7 @@ from mindeye.datasets.nsd_layout import (
     reason,
     require_file,
 )
-from mindeye.datasets.nsd_voxels import choose_voxels, read_volume, used_files
+from mindeye.datasets.nsd.voxels import choose_voxels, read_volume, used_files
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 from mindeye.files import read_json

@@ -27,7 +27,7 @@ from scipy.io import whosmat
 
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.mat_check import load_mat
-from mindeye.datasets.nsd_layout import SESSIONS_HELD, SUBJECTS, require_file
+from mindeye.datasets.nsd.layout import SESSIONS_HELD, SUBJECTS, require_file
 from mindeye.errors import DataError
 
 Ints = NDArray[np.int64]

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from mindeye.datasets.nsd_single_session import read_mat
+from mindeye.datasets.nsd.single_session import read_mat
 from mindeye.datasets.picture_folder import is_inside
 from mindeye.errors import DataError
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from mindeye.data.subject import load_subject
 from mindeye.datasets.mat_check import load_mat
-from mindeye.datasets.nsd_betas import BetaFile, check_files, inspect_betas, read_betas
-from mindeye.datasets.nsd_layout import (
+from mindeye.datasets.nsd.betas import BetaFile, check_files, inspect_betas, read_betas
+from mindeye.datasets.nsd.layout import (
     BETA_SCALE,
     MARKER,
     SPACE,
@@ -31,7 +31,7 @@ from mindeye.datasets.nsd_layout import (
     NsdPaths,
     parse_rois,
 )
-from mindeye.datasets.nsd_voxels import Grid, choose_voxels, read_volume, say_grid, used_files
+from mindeye.datasets.nsd.voxels import Grid, choose_voxels, read_volume, say_grid, used_files
 from mindeye.errors import ConfigError, DataError
 
 LICENCE = "NSD terms and conditions of use (signed by everyone who downloads it)"

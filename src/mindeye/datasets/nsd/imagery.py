@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials
-from mindeye.datasets.nsd_imagery_design import (
+from mindeye.datasets.nsd.imagery_tables import (
     PARTS,
     SETS,
     Epoch,
@@ -46,8 +46,8 @@ from mindeye.datasets.nsd_imagery_design import (
     runs_of,
     set_of,
 )
-from mindeye.datasets.nsd_layout import NsdPaths
-from mindeye.datasets.nsd_single_session import (
+from mindeye.datasets.nsd.layout import NsdPaths
+from mindeye.datasets.nsd.single_session import (
     SATURATION,
     SESSION,
     SingleSessionConfig,
