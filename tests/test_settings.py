@@ -8,7 +8,6 @@ from typing import get_type_hints
 import pytest
 
 from mindeye import config as config_module
-from mindeye.cli.data import SOURCES, config_of
 from mindeye.config import RunConfig
 from mindeye.config.fingerprints import config_dict, config_hash
 from mindeye.config.settings import (
@@ -21,15 +20,16 @@ from mindeye.config.settings import (
     run_config,
 )
 from mindeye.data.simulation import SimulateConfig
+from mindeye.datasets.registry import DATASETS
 from mindeye.errors import ConfigError
 from mindeye.preparation.config import PrepareConfig
 
 
 def test_every_field_of_every_config_has_a_doc_line() -> None:
     classes = [c for c in vars(config_module).values() if is_dataclass(c)]
-    readers = [config_of(source) for source in SOURCES.values()]
+    readers = [source.config for source in DATASETS.values()]
     classes += [PrepareConfig, SimulateConfig, *readers]
-    assert len(classes) >= 9 + len(SOURCES) >= 9 + 8
+    assert len(classes) >= 9 + len(DATASETS) >= 9 + 8
     for cls in classes:
         docs = field_docs(cls)
         for field in fields(cls):
