@@ -19,7 +19,7 @@ so that no voxel is known better; one without noise would have infinite precisio
 
 def has_truth(subject: Subject) -> bool:
     """Return whether the subject is simulated and its noise-free responses are known."""
-    return (subject.path / "truth" / "responses.npy").is_file()
+    return subject.has("truth/responses.npy")
 
 
 def log_likelihood(subject: Subject, stimulus_ids: list[str]) -> NDArray[np.float64]:
@@ -48,11 +48,10 @@ def log_likelihood(subject: Subject, stimulus_ids: list[str]) -> NDArray[np.floa
     """
     if not has_truth(subject):
         raise DataError(f"{subject.path} is not simulated: there is no ideal observer of it")
-    folder = subject.path / "truth"
     rows = [subject.row_of_stimulus[s] for s in stimulus_ids]
-    responses = np.load(folder / "responses.npy", mmap_mode="r")[rows].astype(np.float64)
-    loadings = np.load(folder / "noise_loadings.npy").astype(np.float64)
-    own = np.load(folder / "noise_deviation.npy").astype(np.float64)
+    responses = subject.array("truth/responses.npy")[rows].astype(np.float64)
+    loadings = subject.array("truth/noise_loadings.npy").astype(np.float64)
+    own = subject.array("truth/noise_deviation.npy").astype(np.float64)
     betas = subject.mean_betas(stimulus_ids).astype(np.float64)
     repeats = np.array([len(subject.rows_by_stimulus[s]) for s in stimulus_ids])
 

@@ -48,29 +48,58 @@ class Scaler:
     Parameters
     ----------
     groups
-        (G,) increasing: session numbers, and `ELSEWHERE` first where trials of other sessions are
-        to be scaled too.
+        Numbers of the groups (G,), increasing: sessions, and `ELSEWHERE` first where trials of
+        other sessions are to be scaled too.
     mean, deviation
-        (G, V).
+        Mean and standard deviation of every voxel, (G, V), in the unit of the raw betas.
     """
 
     groups: NDArray[np.int64]
     mean: Floats
     deviation: Floats
 
-    def apply(self, betas: NDArray[np.floating], sessions: NDArray[np.int64]) -> Floats:
-        """Return z-scored betas (N, V).
+    def apply(
+        self, betas: NDArray[np.floating], session: int | NDArray[np.int64] | None = None
+    ) -> Floats:
+        """Return z-scored betas (N, V), such as those of trials that were measured later.
+
+        Parameters
+        ----------
+        betas
+            Betas in the unit that the scaler was fitted on, (N, V).
+        session
+            Session of all trials, or of each (N,); None for a session without statistics of its
+            own, which takes those of all training trials.
 
         Raises
         ------
         DataError
-            If a session has no statistics and there are none for `ELSEWHERE`.
+            If the number of voxels differs, or a session has no statistics and there are none of
+            all training trials.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> scaler = Scaler(np.array([1]), np.array([[2.0]]), np.array([[4.0]]))
+        >>> scaler.apply(np.array([[10.0]]), session=1)
+        array([[2.]], dtype=float32)
         """
+        if betas.ndim != 2 or betas.shape[1] != self.mean.shape[1]:
+            raise DataError(
+                f"betas of shape {betas.shape} cannot be scaled as {self.mean.shape[1]} voxels; "
+                "give (trials, voxels) with the voxels of the subject"
+            )
+        own = ELSEWHERE if session is None else session
+        sessions = np.broadcast_to(np.asarray(own, dtype=np.int64), len(betas))
         place = np.searchsorted(self.groups, sessions)
         known = self.groups[np.minimum(place, len(self.groups) - 1)] == sessions
         if not known.all() and self.groups[0] != ELSEWHERE:
             unknown = sessions[~known][0]
-            raise DataError(f"session {unknown} was not among those the scaler was fitted on")
+            name = "a new session" if unknown == ELSEWHERE else f"session {unknown}"
+            raise DataError(
+                f"{name} has no statistics: the scaler knows sessions "
+                f"{', '.join(map(str, self.groups))}; prepare the subject with that session"
+            )
         row = np.where(known, place, 0)
         scaled = (betas - self.mean[row]) / self.deviation[row]
         return np.asarray(scaled, dtype=np.float32)

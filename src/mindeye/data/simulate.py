@@ -312,7 +312,7 @@ def write_simulation(simulation: Simulation, out: Path) -> Subject:
             "space": "simulated voxels",
             "units": "z-scored within sessions on training trials",
         },
-        truth=_truth(simulation, scaler),
+        more={f"truth/{name}.npy": array for name, array in _truth(simulation, scaler).items()},
     )
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.data.preprocess import Scaler
 from mindeye.data.splits import SPLITS
 from mindeye.data.trials import read_trials, trials_by_stimulus
 from mindeye.errors import DataError
@@ -42,25 +43,34 @@ from mindeye.progress import track
 
 FORMAT = 1
 
+ESSENTIAL = ("betas.npy", "stimuli.npy", "trials.csv", "stimuli.csv", "voxels.csv")
+"""Files that every subject has, in the order of its fingerprint."""
+
+SCALER = ("scaler/groups.npy", "scaler/mean.npy", "scaler/deviation.npy")
+"""Files of the scaler of a subject that was z-scored here."""
+
 
 @dataclass(frozen=True)
 class Subject:
-    """A prepared subject, opened from disk.
+    """A prepared subject, on disk (`Subject.load`) or in memory (`Subject.from_arrays`).
 
     Parameters
     ----------
     path
-        Its folder.
+        Folder of the subject; of one in memory, the name that messages give it.
     info
         Content of `subject.json`.
     betas
-        (N, V) float32, memory-mapped, read-only.
+        Betas of all trials as prepared, (N, V) float32; memory-mapped and read-only on disk.
     trials
-        One row a trial, in the order of the betas.
+        Table of the trials, one row a trial, in the order of the betas.
     stimuli
-        One row a stimulus: `stimulus_id`, `split`, optionally `caption`.
+        Table of the stimuli, one row each: `stimulus_id`, `split`, optionally `caption`.
     voxels
-        One row a voxel.
+        Table of the voxels, one row each.
+    arrays
+        Arrays of a subject in memory, by the name of the file that would hold them; empty for one
+        on disk.
     """
 
     path: Path
@@ -69,11 +79,136 @@ class Subject:
     trials: pd.DataFrame
     stimuli: pd.DataFrame
     voxels: pd.DataFrame
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Subject:
+        """Open a prepared subject; see `load_subject`."""
+        return load_subject(folder)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        betas: NDArray[np.floating] | str | Path,
+        stimuli: Mapping[Any, Any] | Sequence[Any] | NDArray[np.uint8] | str | Path,
+        trials: pd.DataFrame | Sequence[Any] | NDArray[Any] | str | Path,
+        *,
+        ids: Sequence[Any] | None = None,
+        splits: Mapping[str, Sequence[Any]] | None = None,
+        test: str | Sequence[Any] = "auto",
+        voxels: pd.DataFrame | str | Path | None = None,
+        seed: int = 0,
+        **choices: Any,
+    ) -> Subject:
+        """Prepare arrays in memory as ``mindeye prepare arrays`` prepares files.
+
+        Splits, scaling and guards are the same, and so is every bit of the result. The subject is
+        held in memory; `write` puts it into a folder.
+
+        Parameters
+        ----------
+        betas
+            Single-trial GLM amplitudes in any unit, (N, V), or the path of such an .npy file.
+        stimuli
+            Picture of every stimulus: a dict from id to picture, an array (S, H, W, 3) or
+            (S, H, W) of uint8 or a list of pictures in the order of `ids`, or the path of a folder
+            of images named by id. A picture is a uint8 array, a Pillow image, or a path.
+        trials
+            Table with a column `stimulus_id`, one row a beta, optionally session, run, repeat and
+            split; or the stimulus ids alone, one a trial; or the path of a CSV.
+        ids
+            Stimulus ids in the order of an array or list of `stimuli`; its row numbers by default.
+        splits
+            Stimulus ids of ``train``, ``val`` and ``test``; what is left out of ``val`` or
+            ``test`` is drawn at random.
+        test
+            Test stimuli, as in `PrepareConfig`, or their ids.
+        voxels
+            What is known of the voxels, one row each: x, y, z, roi, noise_ceiling ...
+        seed
+            Seed of drawn splits and of the alignment self-test.
+        **choices
+            Any other field of `PrepareConfig`, such as ``zscore="none"``; `subject`, `source` and
+            `licence` name the data in reports.
+
+        Raises
+        ------
+        MindEyeError
+            What the command line refuses, with the same message.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> pictures = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+        >>> betas, trials = rng.normal(size=(24, 5)), np.tile(np.arange(12), 2)
+        >>> subject = Subject.from_arrays(betas, pictures, trials, test=[3, 7])
+        >>> subject.betas_of("test").shape, subject.splits["test"]
+        ((2, 5), ['3', '7'])
+        """
+        # The one import of a higher room: preparing needs readers and guards, and people look for
+        # the way from arrays to a subject here.
+        from mindeye.preparation.from_arrays import prepare_arrays
+
+        return prepare_arrays(
+            betas,
+            stimuli,
+            trials,
+            ids=ids,
+            splits=splits,
+            test=test,
+            voxels=voxels,
+            seed=seed,
+            **choices,
+        )
+
+    def write(self, folder: str | Path) -> Subject:
+        """Write the subject into a folder and return it opened from there.
+
+        Raises
+        ------
+        DataError
+            If the folder holds something else.
+        """
+        more = [name for name in self.info.get("sha256", {}) if name not in ESSENTIAL]
+        return write_subject(
+            Path(folder),
+            betas=self.betas,
+            trials=self.trials,
+            pictures=self.pictures,
+            stimuli=self.stimuli,
+            voxels=self.voxels,
+            info=self.info,
+            more={name: self.array(name) for name in more},
+        )
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Return an array of the subject by its file's name, such as "truth/responses.npy".
+
+        Raises
+        ------
+        DataError
+            If there is no such array.
+        """
+        known = self.arrays.get(name)
+        return open_array(self.path / name, "prepare the subject again") if known is None else known
+
+    def has(self, name: str) -> bool:
+        """Return whether the subject has an array of that name."""
+        return name in self.arrays or (self.path / name).is_file()
 
     @cached_property
     def pictures(self) -> NDArray[np.uint8]:
-        """All stimuli (S, H, W, 3), memory-mapped."""
-        return _load_array(self.path / "stimuli.npy")
+        """All stimuli (S, H, W, 3), memory-mapped on disk."""
+        return self.array("stimuli.npy")
+
+    @cached_property
+    def scaler(self) -> Scaler | None:
+        """What z-scored the betas, for trials measured later; None if they came scaled."""
+        if not self.has(SCALER[0]):
+            return None
+        groups, mean, deviation = (np.asarray(self.array(name)) for name in SCALER)
+        return Scaler(groups, mean, deviation)
 
     @cached_property
     def splits(self) -> dict[str, list[str]]:
@@ -104,23 +239,51 @@ class Subject:
             raise DataError(f"{self.path} has no stimulus {str(stimulus_id)!r}")
         return np.asarray(self.pictures[row])
 
-    def pictures_of(self, stimulus_ids: Sequence[str]) -> NDArray[np.uint8]:
-        """Return pictures (len, H, W, 3) in the order asked for."""
-        return np.asarray(self.pictures[[self.row_of_stimulus[s] for s in stimulus_ids]])
+    def ids_of(self, stimuli: str | Sequence[Any]) -> list[str]:
+        """Return the stimulus ids of a split by its name, or ids as text.
+
+        Raises
+        ------
+        DataError
+            If there is no such split or no such stimulus.
+        """
+        if isinstance(stimuli, str):
+            if stimuli not in self.splits:
+                raise DataError(f"{self.path} has no split {stimuli!r}; it has {', '.join(SPLITS)}")
+            return self.splits[stimuli]
+        ids = [str(s) for s in stimuli]
+        unknown = next((s for s in ids if s not in self.row_of_stimulus), None)
+        if unknown is not None:
+            raise DataError(f"{self.path} has no stimulus {unknown!r}")
+        return ids
+
+    def pictures_of(self, stimuli: str | Sequence[Any]) -> NDArray[np.uint8]:
+        """Return pictures (S, H, W, 3) of a split or of stimulus ids, in that order."""
+        return np.asarray(self.pictures[[self.row_of_stimulus[s] for s in self.ids_of(stimuli)]])
+
+    def betas_of(self, stimuli: str | Sequence[Any]) -> NDArray[np.float32]:
+        """Return betas (S, V) averaged over repeats, of a split or of stimulus ids, in that order.
+
+        Raises
+        ------
+        DataError
+            If there is no such split or stimulus, or a stimulus has no trial.
+        """
+        ids, rows = self.ids_of(stimuli), self.rows_by_stimulus
+        unseen = next((s for s in ids if s not in rows), None)
+        if unseen is not None:
+            raise DataError(f"stimulus {unseen!r} of {self.path} has no trial")
+        means = [self.betas[rows[s]].mean(axis=0) for s in ids]
+        return np.stack(means) if means else np.empty((0, self.betas.shape[1]), dtype=np.float32)
 
     def mean_betas(self, stimulus_ids: Sequence[str]) -> NDArray[np.float32]:
-        """Return betas averaged over the repeats of each stimulus (len, V)."""
-        rows = self.rows_by_stimulus
-        return np.stack([self.betas[rows[s]].mean(axis=0) for s in stimulus_ids])
+        """Return `betas_of` some stimulus ids."""
+        return self.betas_of(stimulus_ids)
 
     @property
     def fingerprint(self) -> str:
         """Short hash of the content, part of every stage's key."""
         return str(self.info["fingerprint"])
-
-
-def _load_array(path: Path) -> NDArray[Any]:
-    return open_array(path, "prepare the subject again")
 
 
 def load_subject(folder: str | Path) -> Subject:
@@ -145,7 +308,7 @@ def load_subject(folder: str | Path) -> Subject:
     subject = Subject(
         path=path,
         info=info,
-        betas=_load_array(path / "betas.npy"),
+        betas=open_array(path / "betas.npy", "prepare the subject again"),
         trials=read_trials(path / "trials.csv"),
         stimuli=pd.read_csv(path / "stimuli.csv", dtype={"stimulus_id": str, "split": str}),
         voxels=pd.read_csv(path / "voxels.csv"),
@@ -160,7 +323,7 @@ def load_subject(folder: str | Path) -> Subject:
 
 
 def write_subject(
-    folder: Path,
+    folder: str | Path,
     *,
     betas: NDArray[np.float32],
     trials: pd.DataFrame,
@@ -168,32 +331,34 @@ def write_subject(
     stimuli: pd.DataFrame,
     voxels: pd.DataFrame,
     info: Mapping[str, Any],
-    truth: Mapping[str, NDArray[Any]] | None = None,
+    more: Mapping[str, NDArray[Any]] | None = None,
 ) -> Subject:
     """Write a prepared subject that is in memory; it appears whole or not at all.
 
     Parameters
     ----------
     folder
-        Where to; an earlier subject of the same folder is replaced.
+        Folder to write; an earlier subject there is replaced.
     betas, trials, pictures, stimuli, voxels
         As in `Subject`.
     info
         Facts for `subject.json`: source, space, units, licence ...
-    truth
-        Arrays of the `truth` folder (simulated subjects).
+    more
+        Further arrays by the name of their file, such as "truth/responses.npy" of a simulated
+        subject.
 
     Raises
     ------
     DataError
         If the folder holds something else.
     """
+    folder, more = Path(folder), more or {}
     draft = draft_of(folder)
     shutil.rmtree(draft, ignore_errors=True)
     write_array(draft / "betas.npy", np.ascontiguousarray(betas, dtype=np.float32))
     write_array(draft / "stimuli.npy", np.ascontiguousarray(pictures, dtype=np.uint8))
-    for name, array in (truth or {}).items():
-        write_array(draft / "truth" / f"{name}.npy", array)
+    for name, array in more.items():
+        write_array(draft / name, array)
     return seal_subject(
         draft,
         folder,
@@ -201,7 +366,7 @@ def write_subject(
         stimuli=stimuli,
         voxels=voxels,
         info=info,
-        more=[f"truth/{name}.npy" for name in truth or {}],
+        more=list(more),
     )
 
 
@@ -249,7 +414,7 @@ def seal_subject(
     """
     for name, table in (("trials", trials), ("stimuli", stimuli), ("voxels", voxels)):
         write_text(draft / f"{name}.csv", table.to_csv(index=False))
-    names = ["betas.npy", "stimuli.npy", "trials.csv", "stimuli.csv", "voxels.csv", *more]
+    names = [*ESSENTIAL, *more]
     sums = {name: sha256(draft / name) for name in track(names, "checksums")}
     # The fingerprint speaks of content alone, not of when or where it was made.
     fingerprint = "".join(sums[n][:8] for n in names)

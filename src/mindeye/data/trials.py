@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,7 @@ from mindeye.errors import DataError
 COLUMNS = ("session", "run", "trial", "stimulus_id", "repeat")
 
 
-def read_trials(path: Path) -> pd.DataFrame:
+def read_trials(path: str | Path) -> pd.DataFrame:
     """Read a trial table from CSV; `stimulus_id` is text, so that "007" stays "007".
 
     Raises
@@ -21,14 +24,46 @@ def read_trials(path: Path) -> pd.DataFrame:
     DataError
         If the file is missing, unreadable or has no column `stimulus_id`.
     """
-    if not path.is_file():
+    if not Path(path).is_file():
         raise DataError(f"no trial table at {path}; give a CSV with a column stimulus_id")
+    return _read_table(Path(path), str(path))
+
+
+def as_trials(trials: pd.DataFrame | Sequence[Any] | NDArray[Any]) -> pd.DataFrame:
+    """Return a trial table that is in memory as it would be read from CSV.
+
+    Parameters
+    ----------
+    trials
+        One row a trial with a column `stimulus_id`, or the stimulus ids alone, one a trial.
+
+    Raises
+    ------
+    DataError
+        If there is no column `stimulus_id`, or the ids are not one a trial.
+
+    Examples
+    --------
+    >>> as_trials([3, 1, 3])["stimulus_id"].tolist()
+    ['3', '1', '3']
+    """
+    if not isinstance(trials, pd.DataFrame):
+        ids = np.asarray(trials)
+        if ids.ndim != 1:
+            raise DataError(
+                f"trials have shape {ids.shape}; give a table, or one stimulus id a trial"
+            )
+        trials = pd.DataFrame({"stimulus_id": ids})
+    return _read_table(StringIO(trials.to_csv(index=False)), "trials")
+
+
+def _read_table(file: Path | StringIO, name: str) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"stimulus_id": str}, keep_default_na=False)
+        table = pd.read_csv(file, dtype={"stimulus_id": str}, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a readable CSV: {error}") from error
+        raise DataError(f"{name} is not a readable CSV: {error}") from error
     if "stimulus_id" not in table.columns:
-        raise DataError(f"{path} has no column stimulus_id; it has {list(table.columns)}")
+        raise DataError(f"{name} has no column stimulus_id; it has {list(table.columns)}")
     return table
 
 

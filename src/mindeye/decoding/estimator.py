@@ -101,8 +101,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 "arrays of betas need stimuli and trials: fit(betas, stimuli, trials); or give a "
                 "Subject, see mindeye.Subject.from_arrays"
             )
-        made: Subject = Subject.from_arrays(data, stimuli, trials)  # type: ignore[attr-defined]
-        return made
+        return Subject.from_arrays(data, stimuli, trials)
 
     @contextmanager
     def _embedded(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mindeye.config.fingerprints import config_dict, config_hash
 from mindeye.data.splits import SPLITS
-from mindeye.data.subject import Subject, draft_of, load_subject, seal_subject
+from mindeye.data.subject import SCALER, Subject, draft_of, load_subject, seal_subject
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 from mindeye.preparation.choices import Choice, choose, counts
@@ -32,7 +32,13 @@ from mindeye.preparation.reading import read_pictures, read_sessions
 from mindeye.preparation.scaling import UNITS, measure_ceiling, resolve_zscore, scale
 
 
-def prepare(recording: Recording, out: str | Path, config: PrepareConfig | None = None) -> Subject:
+def prepare(
+    recording: Recording,
+    out: str | Path,
+    config: PrepareConfig | None = None,
+    *,
+    preview: bool = True,
+) -> Subject:
     """Write a prepared subject; an interrupted call goes on where it stopped.
 
     Splits by stimulus, pictures and betas to disk a session at a time, z-scoring on training
@@ -48,6 +54,8 @@ def prepare(recording: Recording, out: str | Path, config: PrepareConfig | None 
         there is something to go on with.
     config
         Splits, scaling, guards.
+    preview
+        Whether `preview.png` is drawn.
 
     Raises
     ------
@@ -82,8 +90,9 @@ def prepare(recording: Recording, out: str | Path, config: PrepareConfig | None 
         "units": parts.units,
         "preparation": {"key": whole, **parts.facts, "config": config_dict(config)},
     }
-    betas = np.load(draft.folder / "betas.npy", mmap_mode="r")
-    write_preview(Subject(draft.folder, info, betas, trials, parts.stimuli, parts.voxels))
+    if preview:
+        betas = np.load(draft.folder / "betas.npy", mmap_mode="r")
+        write_preview(Subject(draft.folder, info, betas, trials, parts.stimuli, parts.voxels))
     return seal_subject(
         draft.folder,
         folder,
@@ -156,11 +165,8 @@ def _put_together(
             "alignment": aligned,
             "noise ceiling": ceiling,
         },
-        more=[] if zscore == "none" else [f"scaler/{n}.npy" for n in _SCALER],
+        more=[] if zscore == "none" else list(SCALER),
     )
-
-
-_SCALER = ("groups", "mean", "deviation")
 
 
 def _stimulus_table(recording: Recording, choice: Choice) -> pd.DataFrame:
