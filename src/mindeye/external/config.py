@@ -10,8 +10,8 @@ from mindeye.errors import UsageError
 
 RANGES = ("auto", "0..1", "0..255", "-1..1")
 ALPHAS = ("white", "black", "refuse")
-OWN_ROWS = ("seen", "nearest training")
-"""Labels of the picture strip that no system may take."""
+RESERVED = ("seen", "nearest training")
+"""Labels of the contact sheet that no system may take."""
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,29 @@ class ExternalConfig:
     systems
         Name and path of every set of reconstructions.
     stimuli
-        Pictures seen: a folder of images, .npy, .npz, .pt or .safetensors.
+        Pictures that were shown: a folder of images, .npy, .npz, .pt or .safetensors.
     out
-        Folder to write to.
+        Folder to write the scores to.
     training_pictures
-        Pictures seen in training, for the scores of showing one of them instead.
+        Pictures shown in training, for the scores of showing one of them instead.
     weights
         Folder searched for the networks' weights before the usual caches.
     size
-        Side at which pixel metrics compare; 0 compares at the stimuli's own size.
+        Side in pixels at which pixel metrics compare; 0 compares at the stimuli's own size.
     predicted, target
-        Embeddings (S, D) or (S, K, D) as .npy, from the brain and of the pictures: retrieval.
+        Embeddings (S, D) or (S, K, D) as .npy, predicted from the brain and of the pictures, for
+        retrieval.
     range, stimuli_range
-        Range of the numbers in arrays of reconstructions, and of stimuli and training pictures.
+        Range of the numbers in arrays of reconstructions, and of stimuli and training pictures;
+        ``auto`` takes bytes and floats within 0..1.
     alpha
-        What lies behind transparent pictures.
+        What lies behind transparent pictures: white, black, or refuse.
     as_published
         Bring pictures to 256 px first as the authors' script does, and add published names.
     resamples, seed
         Bootstrap resamples over stimuli; seed of resamples and shuffles.
     k
-        Candidates that were drawn per stimulus, of which one was picked.
+        Candidates generated per stimulus, of which one was picked.
     """
 
     systems: tuple[tuple[str, Path], ...]
@@ -69,27 +71,21 @@ class ExternalConfig:
             raise UsageError("--reconstructions needs at least one folder or file")
         if twice:
             raise UsageError(f"two systems are called {twice[0]!r}; name them: NAME=PATH")
-        if set(names) & set(OWN_ROWS):
-            raise UsageError(f"no system may be called {' or '.join(OWN_ROWS)}")
+        if set(names) & set(RESERVED):
+            raise UsageError(f"no system may be called {' or '.join(RESERVED)}")
         if (self.predicted is None) != (self.target is None):
             raise UsageError("--predicted and --target come together")
         if self.predicted is not None and len(names) > 1:
             raise UsageError("--predicted belongs to one system; give one of --reconstructions")
-        for flag, value, known in (
-            ("--range", self.range, RANGES),
-            ("--stimuli-range", self.stimuli_range, RANGES),
-            ("--alpha", self.alpha, ALPHAS),
-        ):
-            if value not in known:
-                raise UsageError(f"{flag} {value} is unknown; one of {', '.join(known)}")
-        for flag, number, least in (
-            ("--size", self.size, 0),
-            ("--resamples", self.resamples, 1),
-            ("--seed", self.seed, 0),
-            ("--k", self.k, 1),
-        ):
-            if number < least:
-                raise UsageError(f"{flag} must be at least {least}, not {number}")
+        for field, choices in (("range", RANGES), ("stimuli_range", RANGES), ("alpha", ALPHAS)):
+            if getattr(self, field) not in choices:
+                raise UsageError(
+                    f"--{field.replace('_', '-')} {getattr(self, field)} is unknown; one of "
+                    f"{', '.join(choices)}"
+                )
+        for field, least in (("size", 0), ("resamples", 1), ("seed", 0), ("k", 1)):
+            if getattr(self, field) < least:
+                raise UsageError(f"--{field} must be at least {least}, not {getattr(self, field)}")
         if 0 < self.size < 11 or self.size > 4096:
             raise UsageError(
                 f"--size must be 0 or from 11 (SSIM's window) to 4096, not {self.size}"
@@ -107,6 +103,11 @@ def named_paths(words: Sequence[str]) -> tuple[tuple[str, Path], ...]:
     ------
     UsageError
         If a name or path is empty, or a name could not stand in a table.
+
+    Examples
+    --------
+    >>> [name for name, _ in named_paths(["ours=a/b.pt", "c/recons.npy"])]
+    ['ours', 'recons']
     """
     systems = []
     for word in words:

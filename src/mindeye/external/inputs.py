@@ -1,46 +1,123 @@
-"""Anybody's pictures: a folder of images or one array, opened and described.
+"""Everything that is to be scored, opened, checked and paired before any work begins.
 
-Whatever is not plainly what it seems is refused with a named error, and whatever is converted is
-said: a score of wrongly read pictures looks like any other score.
+Axes: S stimuli, K tokens, D width.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from mindeye.errors import DataError
-from mindeye.external.inputs_arrays import open_array_file
-from mindeye.external.inputs_folder import SUFFIXES, open_folder
-from mindeye.external.inputs_pictures import Pictures, Reading
+from mindeye.external.config import ExternalConfig
+from mindeye.external.pairing import CommonSize, Pairing, common_size, pair
+from mindeye.external.pictures import Pictures, Reading
+from mindeye.external.reading import open_pictures
+from mindeye.files import open_array
 
-__all__ = ["Pictures", "Reading", "open_pictures"]
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """One set of reconstructions, opened and paired with the stimuli."""
+
+    name: str
+    pictures: Pictures
+    pairing: Pairing
+    size: CommonSize
+
+    def images(self) -> Tensor:
+        """Reconstructions (S, 3, H, W) in the order of the stimuli."""
+        return self.pictures.images(
+            self.pairing.rows, size=self.size.pictures, antialias=self.size.antialias
+        )
 
 
-def open_pictures(path: Path, reading: Reading | None = None) -> Pictures:
-    """Open pictures without reading them all.
+@dataclass(frozen=True)
+class Inputs:
+    """All that is scored.
 
-    Parameters
+    Attributes
     ----------
-    path
-        A folder of image files, or ``.npy``, ``.npz``, ``.pt``, ``.safetensors``.
-    reading
-        Range and background.
+    stimuli
+        Pictures that were shown.
+    systems
+        Sets of reconstructions, at least one.
+    training
+        Pictures shown in training, if given.
+    embeddings
+        Predicted and true embeddings (S, D), flattened, if given.
+    """
 
-    Returns
-    -------
-    Pictures
-        Folders in natural order of the file names, arrays in their order.
+    stimuli: Pictures
+    systems: tuple[Reconstructions, ...]
+    training: Pictures | None
+    embeddings: tuple[Tensor, Tensor] | None
+
+    @property
+    def notes(self) -> list[str]:
+        """Everything that was chosen or is converted, each sentence once."""
+        notes = list(self.stimuli.notes)
+        for system in self.systems:
+            notes += [*system.pictures.notes, system.pairing.note, *system.size.notes]
+        notes += self.training.notes if self.training else ()
+        return list(dict.fromkeys(notes))
+
+    def stimulus_images(self) -> Tensor:
+        """Pictures that were shown (S, 3, H, W)."""
+        # What stimuli are brought to does not depend on the system.
+        size = self.systems[0].size
+        rows = range(len(self.stimuli))
+        return self.stimuli.images(rows, size=size.stimuli, antialias=size.antialias)
+
+
+def open_inputs(config: ExternalConfig) -> Inputs:
+    """Open every input of a configuration.
 
     Raises
     ------
     DataError
-        If it is missing, empty, damaged, or could mean several things; one line each.
+        If one cannot be read or paired without guessing.
     """
-    how = reading or Reading()
-    if path.is_dir():
-        return open_folder(path, how)
-    if not path.exists():
-        raise DataError(f"{path} is not there; give a folder of pictures or a file of an array")
-    if path.suffix.lower() in SUFFIXES:
-        raise DataError(f"{path} is one picture; give the folder it lies in")
-    return open_array_file(path, how)
+    reading = Reading(config.stimuli_range, config.alpha, "--stimuli-range")
+    stimuli = open_pictures(config.stimuli, reading)
+    systems = []
+    for name, path in config.systems:
+        pictures = open_pictures(path, Reading(config.range, config.alpha))
+        pairing = pair(stimuli, pictures)
+        size = common_size(
+            stimuli, pictures, pairing.rows, size=config.size, as_published=config.as_published
+        )
+        systems.append(Reconstructions(name, pictures, pairing, size))
+    training = config.training_pictures and open_pictures(config.training_pictures, reading)
+    return Inputs(stimuli, tuple(systems), training, _embeddings(config))
+
+
+def _embeddings(config: ExternalConfig) -> tuple[Tensor, Tensor] | None:
+    if config.predicted is None or config.target is None:
+        return None
+    predicted, target = _embedding(config.predicted), _embedding(config.target)
+    if predicted.shape != target.shape:
+        raise DataError(
+            f"{config.predicted} has shape {tuple(predicted.shape)}, {config.target} "
+            f"{tuple(target.shape)}; row i of both belongs to stimulus i"
+        )
+    if len(predicted) < 2:
+        raise DataError(f"{config.predicted} has one row; retrieval needs two to choose from")
+    return predicted.flatten(1), target.flatten(1)
+
+
+def _embedding(path: Path) -> Tensor:
+    array = open_array(path, "save embeddings with numpy.save, (S, D) or (S, K, D)")
+    if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind != "f":
+        raise DataError(
+            f"{path} is {array.dtype} of shape {array.shape}; embeddings are float, (S, D) or "
+            "(S, K, D)"
+        )
+    for row, values in enumerate(array):
+        if not np.isfinite(values).all():
+            raise DataError(f"{path}: row {row} holds NaN or infinity")
+    return torch.from_numpy(np.array(array, dtype=np.float32))

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mindeye.external.inputs_pairing import Meeting, check_proportions
-from mindeye.external.inputs_pictures import Pictures
+from mindeye.external.pairing import check_proportions
+from mindeye.external.pictures import Pictures
 from mindeye.metrics.features import FeatureExtractor, FunctionExtractor
 from mindeye.metrics.floors import random_training_picture
 from mindeye.metrics.picture_rows import Seen, picture_rows
@@ -30,57 +30,54 @@ PREFERRED = ("clip_vit_l14", "swav", "inception_v3", "efficientnet_b1", "alexnet
 """Networks by which the nearest picture is found, the first that is there: content before edges."""
 
 THUMBNAIL = 16
-"""Side of the thumbnails that stand in where no network is there; said where it happens."""
+"""Side of the thumbnails that are compared where no network is there."""
 
 _AT_ONCE = 64
 _SAME = 2.5 / 255
 """Largest difference of two copies of one picture, by rounding; our own choice."""
 
 
-Read = Callable[[Sequence[int]], Tensor]
-
-
-class Answers(NamedTuple):
+class TrainingReferences(NamedTuple):
     """What training pictures score in place of reconstructions.
 
     Attributes
     ----------
     references
-        Metric to ``random_training`` and ``nearest_training_true`` to score.
+        Metric to the scores of ``random_training`` and ``nearest_training_true``.
     nearest
-        (S, 3, H, W) the nearest training picture of every stimulus.
-    said
+        Nearest training picture of every stimulus (S, 3, H, W).
+    notes
         How the nearest was found, and a warning if stimuli are among the training pictures.
     """
 
     references: Mapping[str, Mapping[str, float]]
     nearest: Tensor
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def training_answers(
+def training_references(
     training: Pictures,
     stimuli: Pictures,
     seen: Seen,
     *,
-    meeting: Meeting,
+    antialias: bool,
     rng: np.random.Generator,
     scoring: Scoring,
-) -> Answers:
+) -> TrainingReferences:
     """Score a random and the nearest training picture of every stimulus.
 
     Parameters
     ----------
     training, stimuli
-        Opened; training pictures must have the stimuli's proportions.
+        Pictures shown in training and in the test; they must have the same proportions.
     seen
         The stimuli as they are scored.
-    meeting
-        How the stimuli were resized; training pictures are brought to the same size.
+    antialias
+        How the stimuli were resized; training pictures are brought to their size alike.
     rng
         Draws the random pictures and shuffles.
     scoring
-        As for the reconstructions.
+        Settings that the reconstructions are scored with.
 
     Raises
     ------
@@ -92,15 +89,15 @@ def training_answers(
     size = (int(seen.images.shape[-2]), int(seen.images.shape[-1]))
 
     def read(rows: Sequence[int]) -> Tensor:
-        return training.images(rows, size=size, antialias=meeting.antialias, shown=False)
+        return training.images(rows, size=size, antialias=antialias, progress=False)
 
-    extractor = _chosen(seen.extractors)
+    extractor = _preferred(seen.extractors)
     nearest = read(nearest_by_truth(len(training), read, seen, extractor).tolist())
     random = read(random_training_picture(len(seen.images), len(training), rng).tolist())
-    said = [f"nearest training picture of each stimulus: by cosine of {extractor.name}"]
+    notes = [f"nearest training picture of each stimulus: by cosine of {extractor.name}"]
     copies = (nearest - seen.images).abs().flatten(1).amax(dim=1) <= _SAME
     if bool(copies.any()):
-        said.append(
+        notes.append(
             f"WARNING: {int(copies.sum())} of {len(copies)} stimuli are themselves among the "
             f"training pictures (first {stimuli.names[int(copies.int().argmax())]}): scores of a "
             "decoder trained on them say nothing"
@@ -109,49 +106,56 @@ def training_answers(
     for name, images in (("random_training", random), ("nearest_training_true", nearest)):
         for one in picture_rows(name, images, seen, rng=rng, scoring=scoring):
             references.setdefault(one.row.metric, {})[name] = one.row.value
-    return Answers(references, nearest, tuple(said))
+    return TrainingReferences(references, nearest, tuple(notes))
 
 
 def nearest_by_truth(
-    n_training: int, read: Read, seen: Seen, extractor: FeatureExtractor
+    n_training: int,
+    read: Callable[[Sequence[int]], Tensor],
+    seen: Seen,
+    extractor: FeatureExtractor,
 ) -> NDArray[np.int64]:
-    """Row of the training picture nearest to every stimulus, a few training pictures at a time.
+    """Find the training picture nearest to every stimulus, a few training pictures at a time.
 
     Parameters
     ----------
     n_training
-        T.
+        Number of training pictures T.
     read
-        Gives training pictures by row, (n, 3, H, W).
+        Function that gives training pictures by row, (n, 3, H, W).
     seen
         The stimuli.
     extractor
-        By whose features, cosine; ties go to the earlier picture.
+        Network by whose features pictures are near, by cosine; ties go to the earlier picture.
+
+    Returns
+    -------
+    array (S,)
+        Row of the nearest training picture.
     """
+
+    def unit(features: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(features.flatten(1).float(), dim=1)
+
     known = extractor in seen.extractors
-    features = seen.features(extractor) if known else extractor.extract(seen.images)
-    truth = torch.nn.functional.normalize(features.flatten(1).float(), dim=1)
+    truth = unit(seen.features(extractor) if known else extractor.extract(seen.images))
     best = torch.full((len(truth),), -torch.inf)
     rows = torch.zeros(len(truth), dtype=torch.int64)
     for start in track(range(0, n_training, _AT_ONCE), "training"):
         images = read(range(start, min(start + _AT_ONCE, n_training)))
-        features = torch.nn.functional.normalize(
-            extractor.extract(images).flatten(1).float(), dim=1
-        )
-        score, place = (truth @ features.T).max(dim=1)
+        score, place = (truth @ unit(extractor.extract(images)).T).max(dim=1)
         better = score > best
         best, rows = torch.where(better, score, best), torch.where(better, place + start, rows)
     return rows.numpy()
 
 
-def _chosen(extractors: Sequence[FeatureExtractor]) -> FeatureExtractor:
+def _preferred(extractors: Sequence[FeatureExtractor]) -> FeatureExtractor:
     by_name = {extractor.name: extractor for extractor in extractors}
     for name in PREFERRED:
         if name in by_name:
             return by_name[name]
-    return FunctionExtractor(
-        f"pixels of {THUMBNAIL} px thumbnails (no network is there)", _thumbnail
-    )
+    name = f"pixels of {THUMBNAIL} px thumbnails (no network is there)"
+    return FunctionExtractor(name, _thumbnail)
 
 
 def _thumbnail(images: Tensor) -> Tensor:

@@ -1,19 +1,14 @@
-"""Pictures from outside: opened, described, not yet in memory.
+"""Pictures that are opened and described, but not yet in memory.
 
-Every reader (`inputs_folder`, `inputs_arrays`) gives the same thing: how many pictures, how large
-each is, what it is called, what had to be converted, and a function that reads one.
-
-Axes: N pictures.
+Axes: N pictures, H height, W width.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -22,35 +17,31 @@ from torchvision.transforms.v2 import functional as vision
 from mindeye.errors import DataError
 from mindeye.progress import track
 
-ValueRange = Literal["auto", "0..1", "0..255", "-1..1"]
-Alpha = Literal["white", "black", "refuse"]
-RANGES: tuple[str, ...] = get_args(ValueRange)
-ALPHAS: tuple[str, ...] = get_args(Alpha)
-
 MOST_PIXELS = 64_000_000
 """Of one picture; more is a mistake or a decompression bomb. Our own choice: an 8k frame has 33
 million, Pillow warns at 89 million."""
 
 _LONG = 200
-"""Pictures from which reading them takes long enough for a bar."""
+"""Pictures from which reading them takes long enough for a progress bar."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How pictures are to be read.
+    """How stored numbers become pictures.
 
     Parameters
     ----------
-    values
-        Range of the numbers in arrays; ``auto`` detects and says it, or refuses.
+    range
+        Range of the numbers in arrays: ``0..1``, ``0..255``, ``-1..1``, or ``auto``, which takes
+        what is certain (bytes, floats within 0..1) and refuses the rest.
     alpha
-        What lies behind transparent pictures; ``refuse`` takes none.
+        What lies behind transparent pictures: ``white``, ``black``, or ``refuse``.
     flag
-        Name of the flag that sets `values`, for messages.
+        Name of the flag that sets `range`, for messages.
     """
 
-    values: ValueRange = "auto"
-    alpha: Alpha = "white"
+    range: str = "auto"
+    alpha: str = "white"
     flag: str = "--range"
 
 
@@ -61,32 +52,32 @@ class Pictures:
     Attributes
     ----------
     path
-        Where they lie.
+        Folder or file they come from.
     names
-        What each is called, for messages; N of them.
+        Name of every picture (N), for pairing and messages.
     sizes
-        (height, width) of each.
+        Height and width of every picture (N), upright.
     named
         Whether the names are those of files, so that pictures can be paired by them.
-    said
+    notes
         What is converted on reading, a sentence each.
     read
-        Gives picture i as (3, H, W) float in [0, 1].
+        Function that gives picture i as (3, H, W), float in [0, 1].
     """
 
     path: Path
     names: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     named: bool
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
     read: Callable[[int], Tensor] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
-    def one_size(self) -> tuple[int, int] | None:
-        """Return (height, width) if all pictures share them."""
+    def common_size(self) -> tuple[int, int] | None:
+        """Height and width that all pictures share, or None."""
         return self.sizes[0] if len(set(self.sizes)) == 1 else None
 
     def images(
@@ -95,22 +86,21 @@ class Pictures:
         *,
         size: tuple[int, int] | None = None,
         antialias: bool = True,
-        shown: bool = True,
+        progress: bool = True,
     ) -> Tensor:
         """Read some pictures into memory.
 
         Parameters
         ----------
         rows
-            Which, in this order.
+            Indices of the pictures, in the order of the result.
         size
-            Height and width of the result; None keeps the pictures' own, which must be the same.
+            Height and width of the result; None keeps the pictures' common size.
         antialias
-            True resizes bicubically with antialiasing, as `mindeye.data.images.resize` does;
-            False bilinearly without, as the authors' evaluation script did (see
-            `mindeye.metrics.pixels.resize_images`).
-        shown
-            Whether a bar is shown.
+            True resizes bicubically with antialiasing; False bilinearly without, as the authors'
+            evaluation script did (`mindeye.metrics.pixels.resize_images`).
+        progress
+            Whether a progress bar may appear.
 
         Returns
         -------
@@ -120,20 +110,20 @@ class Pictures:
         Raises
         ------
         DataError
-            If a picture cannot be read, or all together are more than the machine's memory.
+            If a picture cannot be read, or all together need more than the machine's memory.
         """
-        if size is None and self.one_size is None:
-            raise DataError(f"the pictures of {self.path} have several sizes; one must be chosen")
+        if size is None and self.common_size is None:
+            raise DataError(f"the pictures of {self.path} have several sizes; choose one")
         height, width = size or self.sizes[0]
-        check_memory(self.path, (len(rows), 3, height, width))
+        check_memory(self.path, 4 * len(rows) * 3 * height * width)
         images = torch.empty((len(rows), 3, height, width))
-        bar = shown and len(rows) >= _LONG
+        bar = progress and len(rows) >= _LONG
         for place, row in enumerate(track(rows, "reading", shown=bar)):
-            images[place] = _fit(self.read(row), (height, width), antialias)
+            images[place] = _resized(self.read(row), (height, width), antialias)
         return images
 
 
-def _fit(image: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
+def _resized(image: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
     if image.shape[-2:] == size:
         return image
     if not antialias:
@@ -145,22 +135,26 @@ def _fit(image: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
     return resized.clamp(0, 1)
 
 
-def check_memory(path: Path, shape: tuple[int, ...]) -> None:
+def check_memory(path: Path, needed: int) -> None:
     """Refuse what cannot fit, before the system kills the process for it.
+
+    Parameters
+    ----------
+    path
+        Folder or file, for the message.
+    needed
+        Bytes of its pictures in memory.
 
     Raises
     ------
     DataError
-        If float pictures of that shape are more than the machine's memory.
+        If they are more than the machine's memory.
     """
-    needed = 4
-    for length in shape:
-        needed *= length
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise DataError(
-            f"{path}: {shape[0]} pictures of {shape[-2]} x {shape[-1]} take {needed / 1e9:.0f} GB, "
-            f"this machine has {memory / 1e9:.0f}; shrink them or score fewer"
+            f"{path} takes {needed / 1e9:.0f} GB in memory, this machine has {memory / 1e9:.0f}; "
+            "shrink the pictures or score fewer"
         )
 
 
@@ -180,9 +174,3 @@ def check_pixels(path: Path, name: str, size: tuple[int, int]) -> None:
             f"{path}: picture {name} is {height} x {width}, more than {MOST_PIXELS // 1_000_000} "
             "million pixels; shrink it"
         )
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key in which 2 comes before 10."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return tuple((0, int(p), p) if p[0].isdigit() else (1, 0, p) for p in parts)

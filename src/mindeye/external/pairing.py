@@ -1,4 +1,4 @@
-"""Which reconstruction belongs to which stimulus, and at which size the two meet."""
+"""Which reconstruction belongs to which stimulus, and at which size the two are compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mindeye.errors import DataError
-from mindeye.external.inputs_pictures import Pictures
+from mindeye.external.pictures import Pictures
 
 PUBLISHED_SIDE = 256
 """Side to which the authors' evaluation script brings both sets of pictures before every metric
@@ -15,54 +15,59 @@ PUBLISHED_SIDE = 256
 
 _ASPECT = math.log(1.02)
 """Proportions that differ by less are the same: rounding of odd sides."""
-_LISTED = 3
 
 
 class Pairing(NamedTuple):
     """Row of the reconstruction of every stimulus, and the sentence that says how it was found."""
 
     rows: tuple[int, ...]
-    said: str
+    note: str
 
 
-class Meeting(NamedTuple):
-    """Size (height, width) at which pictures are handed on, None for their own.
+class CommonSize(NamedTuple):
+    """How two sets of pictures are brought to sizes that the metrics can compare.
 
     Attributes
     ----------
     stimuli, pictures
-        Of the stimuli and of the reconstructions.
+        Height and width to resize the stimuli and the reconstructions to; None keeps their own.
     antialias
-        How they get there, see `Pictures.images`.
-    said
-        What that does, a sentence each.
+        How they are resized, see `Pictures.images`.
+    notes
+        What is done, a sentence each.
     """
 
     stimuli: tuple[int, int] | None
     pictures: tuple[int, int] | None
     antialias: bool
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def pair(stimuli: Pictures, pictures: Pictures) -> Pairing:
     """Pair by file name where names agree, else in order, and say which.
+
+    Parameters
+    ----------
+    stimuli
+        Pictures that were shown (S).
+    pictures
+        Reconstructions, one a stimulus.
 
     Raises
     ------
     DataError
         If the counts differ, or some names agree and others do not.
     """
-    if stimuli.named and pictures.named:
+    by_file = stimuli.named and pictures.named
+    if by_file:
         rows = {name: row for row, name in enumerate(pictures.names)}
         lacking = [name for name in stimuli.names if name not in rows]
+        extra = sorted(set(pictures.names) - set(stimuli.names))
+        if not lacking and not extra:
+            note = f"{pictures.path}: paired with the stimuli by file name"
+            return Pairing(tuple(rows[name] for name in stimuli.names), note)
         if len(lacking) < len(stimuli):
-            extra = sorted(set(pictures.names) - set(stimuli.names))
-            if lacking or extra:
-                raise DataError(_half(stimuli, pictures, lacking, extra))
-            return Pairing(
-                tuple(rows[name] for name in stimuli.names),
-                f"{pictures.path}: paired with the stimuli by file name",
-            )
+            raise DataError(_names_agree_in_part(stimuli, pictures, lacking, extra))
     if len(stimuli) != len(pictures):
         raise DataError(
             f"{pictures.path} holds {len(pictures)} pictures, {stimuli.path} {len(stimuli)} "
@@ -71,42 +76,42 @@ def pair(stimuli: Pictures, pictures: Pictures) -> Pairing:
     order = "in the order of their rows"
     if stimuli.named or pictures.named:
         order = f"in natural order, {pictures.names[0]} with {stimuli.names[0]} and so on"
-        if stimuli.named and pictures.named:
-            order += " (no file name agrees)"
+        order += " (no file name agrees)" if by_file else ""
     return Pairing(tuple(range(len(pictures))), f"{pictures.path}: paired with the stimuli {order}")
 
 
-def _half(
+def _names_agree_in_part(
     stimuli: Pictures, pictures: Pictures, lacking: Sequence[str], extra: Sequence[str]
 ) -> str:
-    parts = []
-    if lacking:
-        some = ", ".join(lacking[:_LISTED])
-        parts.append(f"{len(lacking)} stimuli have no picture in {pictures.path} (first {some})")
-    if extra:
-        some = ", ".join(extra[:_LISTED])
-        parts.append(f"{len(extra)} pictures have no stimulus in {stimuli.path} (first {some})")
+    parts = [
+        f"{len(names)} {what} in {path} (first {', '.join(names[:3])})"
+        for names, what, path in (
+            (lacking, "stimuli have no picture", pictures.path),
+            (extra, "pictures have no stimulus", stimuli.path),
+        )
+        if names
+    ]
     return f"some file names agree and some do not: {' and '.join(parts)}; complete or rename them"
 
 
-def meet(
-    stimuli: Pictures, pictures: Pictures, rows: Sequence[int], *, size: int, published: bool
-) -> Meeting:
-    """Choose the size at which pictures are handed to the metrics.
+def common_size(
+    stimuli: Pictures, pictures: Pictures, rows: Sequence[int], *, size: int, as_published: bool
+) -> CommonSize:
+    """Choose the sizes at which pictures are handed to the metrics.
 
     Pixel metrics and networks resize by themselves, so pictures keep their own size where they
-    have one; the exceptions are said.
+    have one; the exceptions are noted.
 
     Parameters
     ----------
     stimuli, pictures
-        What is compared.
+        Pictures that were shown, and their reconstructions.
     rows
-        Row of the reconstruction of every stimulus.
+        Row of the reconstruction of every stimulus (S).
     size
-        Side at which pixel metrics compare, 0 for the stimuli's own.
-    published
-        Bring everything to `PUBLISHED_SIDE` first, without antialiasing.
+        Side in pixels at which pixel metrics compare, 0 for the stimuli's own.
+    as_published
+        Whether everything is brought to `PUBLISHED_SIDE` first, without antialiasing.
 
     Raises
     ------
@@ -116,24 +121,25 @@ def meet(
     """
     for row, other in enumerate(rows):
         check_proportions(stimuli, row, pictures, other)
-    one, two = stimuli.one_size, pictures.one_size
-    said = [_sizes(stimuli), _sizes(pictures)]
+    notes = [_sizes(stimuli), _sizes(pictures)]
     if any(h != w for h, w in (*stimuli.sizes, *pictures.sizes)):
-        said.append("pictures that are not square are squeezed to squares alike by the metrics")
-    if published:
+        notes.append("pictures that are not square are squeezed to squares alike by the metrics")
+    if as_published:
         side = (PUBLISHED_SIDE, PUBLISHED_SIDE)
-        said.append(f"as published: both are brought to {side[0]} px first, without antialiasing")
-        return Meeting(side, side, False, tuple(said))
+        notes.append(f"as published: both are brought to {side[0]} px first, without antialiasing")
+        return CommonSize(side, side, False, tuple(notes))
+    one, two = stimuli.common_size, pictures.common_size
     if one is None and not size:
         raise DataError(f"the pictures of {stimuli.path} have several sizes; say which by --size")
     square = (size, size)
-    to_stimuli, to_pictures = None if one else square, None if two else (one or square)
+    to_stimuli = None if one else square
+    to_pictures = None if two else (one or square)
     if not size and two != one:
         to_pictures = one
     for path, target in ((stimuli.path, to_stimuli), (pictures.path, to_pictures)):
         if target:
-            said.append(f"{path}: resized to {target[0]} x {target[1]}, bicubic with antialiasing")
-    return Meeting(to_stimuli, to_pictures, True, tuple(said))
+            notes.append(f"{path}: resized to {target[0]} x {target[1]}, bicubic with antialiasing")
+    return CommonSize(to_stimuli, to_pictures, True, tuple(notes))
 
 
 def check_proportions(stimuli: Pictures, row: int, pictures: Pictures, other: int) -> None:
@@ -153,9 +159,9 @@ def check_proportions(stimuli: Pictures, row: int, pictures: Pictures, other: in
 
 
 def _sizes(pictures: Pictures) -> str:
-    heights = sorted(set(pictures.sizes))
-    size = f"{heights[0][0]} x {heights[0][1]}"
-    if len(heights) > 1:
-        size = f"{len(heights)} sizes from {size} to {heights[-1][0]} x {heights[-1][1]}"
+    sizes = sorted(set(pictures.sizes))
+    text = f"{sizes[0][0]} x {sizes[0][1]}"
+    if len(sizes) > 1:
+        text = f"{len(sizes)} sizes from {text} to {sizes[-1][0]} x {sizes[-1][1]}"
     noun = "picture" if len(pictures) == 1 else "pictures"
-    return f"{pictures.path}: {len(pictures)} {noun}, {size}"
+    return f"{pictures.path}: {len(pictures)} {noun}, {text}"
