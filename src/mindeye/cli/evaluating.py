@@ -113,10 +113,10 @@ def evaluate_external(flags: Namespace, tell: Callable[[str], None]) -> None:
         **{field: flags[_dest(flag)] for field, (flag, _, _) in CHOICES.items()},
         as_published=flags["as_published"],
     )
-    from mindeye.external.score import STRIP, evaluate_pictures
+    from mindeye.external.score import SHEET, evaluate_pictures
 
     evaluate_pictures(config, tell=tell)
-    tell(f"{config.out / 'metrics.csv'} is ready; look at {config.out / STRIP}")
+    tell(f"{flags['out'] / 'metrics.csv'} is ready; look at {flags['out'] / SHEET}")
 
 
 def _dest(flag: str) -> str:

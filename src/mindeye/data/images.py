@@ -9,8 +9,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,24 +26,75 @@ if TYPE_CHECKING:
 UNREADABLE = (
     UnidentifiedImageError,
     OSError,
-    ValueError,
     SyntaxError,
+    ValueError,
+    TypeError,
     EOFError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
     struct.error,
     Image.DecompressionBombError,
 )
-"""What Pillow raises at a file that it cannot read."""
+"""What Pillow raises at files that are torn or were never images (fuzzed files find all of these;
+SyntaxError is its PNG reader's word for a broken chunk)."""
 
 SIXTEEN_BIT = 65535
 
 
+class ImageHeader(NamedTuple):
+    """What an image file states about its picture before it is decoded.
+
+    Attributes
+    ----------
+    size
+        Height and width in pixels, upright.
+    mode
+        Colour mode, as Pillow names it.
+    transparent
+        Whether some of it may be transparent.
+    turned
+        Whether the camera's rotation (EXIF) turns it.
+    """
+
+    size: tuple[int, int]
+    mode: str
+    transparent: bool
+    turned: bool
+
+
+def read_header(file: str | Path | BinaryIO, *, name: str = "") -> ImageHeader:
+    """Read the size and the mode of an image file without decoding it.
+
+    Parameters
+    ----------
+    file, name
+        The file and what to call it in messages, see `read_picture`.
+
+    Raises
+    ------
+    DataError
+        If `read_picture` would refuse the file.
+    """
+    with _opened(file, name or str(file), None) as image:
+        orientation = _orientation(image)
+        # Orientations from 5 on lie on their side.
+        size = image.size[::-1] if orientation < 5 else image.size
+        return ImageHeader(size, image.mode, image.has_transparency_data, orientation > 1)
+
+
 def read_picture(
-    file: str | Path | BinaryIO, *, name: str = "", formats: tuple[str, ...] | None = None
+    file: str | Path | BinaryIO,
+    *,
+    name: str = "",
+    formats: tuple[str, ...] | None = None,
+    background: str = "white",
 ) -> NDArray[np.uint8]:
     """Read an image file as a picture, upright and in colour.
 
-    The camera's rotation (EXIF) is applied, transparent parts become white, palettes and CMYK
-    become RGB, and 16-bit grey values are scaled to 8 bits. 8-bit RGB and grey values stay as
+    The camera's rotation (EXIF) is applied, transparent parts show the background, palettes and
+    CMYK become RGB, and 16-bit grey values are scaled to 8 bits. 8-bit RGB and grey values stay as
     they are.
 
     Parameters
@@ -52,6 +105,8 @@ def read_picture(
         What to call the file in messages; its path by default.
     formats
         Formats that are accepted, as Pillow names them; all that Pillow reads by default.
+    background
+        Colour behind transparent parts.
 
     Returns
     -------
@@ -64,6 +119,16 @@ def read_picture(
         If the file is not a readable image, or holds more than one page.
     """
     name = name or str(file)
+    with _opened(file, name, formats) as image:
+        upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+        return np.asarray(_in_colour(upright, name, background))
+
+
+@contextmanager
+def _opened(
+    file: str | Path | BinaryIO, name: str, formats: tuple[str, ...] | None
+) -> Iterator[Image.Image]:
+    """Open an image file; whatever Pillow raises becomes one error with its name."""
     try:
         with Image.open(file, formats=formats) as image:
             pages = getattr(image, "n_frames", 1)
@@ -71,21 +136,32 @@ def read_picture(
                 raise DataError(
                     f"{name} holds {pages} pages; save the one that was shown as a file of its own"
                 )
-            return np.asarray(_in_colour(_upright(image), name))
+            if image.mode == "F":
+                raise DataError(
+                    f"{name} holds floating point values; save it with 8 or 16 bits a channel"
+                )
+            yield image
     except UNREADABLE as error:
-        raise DataError(f"{name} is not a readable image: {error}") from error
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(f"{name} is not a readable image: {reason}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its camera says; one whose EXIF cannot be read stays as it is."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 for upright and for EXIF that cannot be read.
+
+    For a PNG without EXIF ahead of its pixels Pillow would decode the whole picture to look behind
+    them; such a tag is passed over.
+    """
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
     try:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except UNREADABLE:
-        turned = False
-    return ImageOps.exif_transpose(image) if turned else image
+        return 1
+    return int(orientation) if orientation in range(2, 9) else 1
 
 
-def _in_colour(image: Image.Image, name: str) -> Image.Image:
+def _in_colour(image: Image.Image, name: str, background: str = "white") -> Image.Image:
     """Return an image in mode RGB."""
     if image.mode.startswith("I"):
         return Image.fromarray(_scaled(np.asarray(image), name)).convert("RGB")
@@ -94,7 +170,8 @@ def _in_colour(image: Image.Image, name: str) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
     over = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
+    behind = Image.new("RGBA", over.size, background)
+    return Image.alpha_composite(behind, over).convert("RGB")
 
 
 def _scaled(values: NDArray[Any], name: str) -> NDArray[np.uint8]:

@@ -47,16 +47,41 @@ def open_array_file(path: Path, reading: Reading) -> Pictures:
         If it is damaged, holds objects or no single array of pictures, has a shape or range that
         could mean several things, or values that are not finite.
     """
-    array, *notes = read_array(path)
+    array, note = read_array(path)
+    return pictures_in(array, path, reading, note)
+
+
+def pictures_in(
+    array: NDArray[Any] | Tensor, path: Path, reading: Reading, note: str = ""
+) -> Pictures:
+    """Describe an array of pictures.
+
+    Parameters
+    ----------
+    array
+        Pictures in one of the layouts of `channels_first`.
+    path
+        File of the array, or what to call it in messages.
+    reading
+        Range of the numbers, and what lies behind transparent pictures.
+    note
+        What was chosen on reading the array.
+
+    Raises
+    ------
+    DataError
+        If its shape or range could mean several things, or a value is not finite.
+    """
+    array = _numpy(path, array) if isinstance(array, Tensor) else array
     if array.dtype.kind not in "buif":
         raise DataError(f"{path} holds {array.dtype}, no numbers of pictures")
-    images, note = channels_first(path, array)
+    images, layout = channels_first(path, array)
     n, channels, height, width = images.shape
     check_pixels(path, "0", (height, width))
     if channels == 4 and reading.alpha == "refuse":
         raise DataError(f"{path} has an alpha channel, and --alpha refuse takes no such pictures")
     name, span = find_range(path, images, reading)
-    notes += [note] if note else []
+    notes = [note, layout]
     if channels == 1:
         notes.append("grey pictures, copied into three channels")
     if channels == 4:
@@ -65,9 +90,9 @@ def open_array_file(path: Path, reading: Reading) -> Pictures:
     def read(row: int) -> Tensor:
         return _colours(to_unit(images[row], name), reading.alpha)
 
-    said = [f"{path}: {one}" for one in notes if one] + ([span] if span else [])
+    notes = [f"{path}: {one}" for one in notes if one] + ([span] if span else [])
     names = tuple(map(str, range(n)))
-    return Pictures(path, names, ((height, width),) * n, False, tuple(said), read)
+    return Pictures(path, names, ((height, width),) * n, False, tuple(notes), read)
 
 
 def _colours(image: NDArray[np.float32], behind: str) -> Tensor:
@@ -231,11 +256,11 @@ def _numpy(path: Path, tensor: Tensor) -> NDArray[Any]:
     try:
         # NumPy has no bfloat16.
         plain = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        return np.asarray(plain.detach().numpy())
+        return np.asarray(plain.detach().cpu().numpy())
     except (TypeError, RuntimeError) as error:
-        raise DataError(f"{path} holds a {tensor.dtype} tensor that is no plain one; {ADVICE}") from (
-            error
-        )
+        raise DataError(
+            f"{path} holds a {tensor.dtype} tensor that is no plain one; {ADVICE}"
+        ) from (error)
 
 
 def _choose(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mindeye.errors import DataError
-from mindeye.external.config import ExternalConfig
+from mindeye.external.arrays import pictures_in
+from mindeye.external.config import ExternalConfig, Source
 from mindeye.external.pairing import CommonSize, Pairing, common_size, pair
 from mindeye.external.pictures import Pictures, Reading
 from mindeye.external.reading import open_pictures
@@ -83,17 +84,26 @@ def open_inputs(config: ExternalConfig) -> Inputs:
         If one cannot be read or paired without guessing.
     """
     reading = Reading(config.stimuli_range, config.alpha, "--stimuli-range")
-    stimuli = open_pictures(config.stimuli, reading)
+    stimuli = open_source("stimuli", config.stimuli, reading)
     systems = []
-    for name, path in config.systems:
-        pictures = open_pictures(path, Reading(config.range, config.alpha))
+    for name, source in config.systems:
+        pictures = open_source(name, source, Reading(config.range, config.alpha))
         pairing = pair(stimuli, pictures)
         size = common_size(
             stimuli, pictures, pairing.rows, size=config.size, as_published=config.as_published
         )
         systems.append(Reconstructions(name, pictures, pairing, size))
-    training = config.training_pictures and open_pictures(config.training_pictures, reading)
+    training = None
+    if config.training_pictures is not None:
+        training = open_source("training pictures", config.training_pictures, reading)
     return Inputs(stimuli, tuple(systems), training, _embeddings(config))
+
+
+def open_source(name: str, source: Source, reading: Reading) -> Pictures:
+    """Open pictures from a folder, a file or an array, which messages call `name`."""
+    if isinstance(source, str | Path):
+        return open_pictures(Path(source), reading)
+    return pictures_in(source, Path(name), reading)
 
 
 def _embeddings(config: ExternalConfig) -> tuple[Tensor, Tensor] | None:

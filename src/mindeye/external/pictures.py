@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
+from mindeye.data.images import resize
 from mindeye.errors import DataError
 from mindeye.progress import track
 
@@ -130,9 +130,7 @@ def _resized(image: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
         return torch.nn.functional.interpolate(
             image[None], size=size, mode="bilinear", align_corners=False
         )[0]
-    mode = vision.InterpolationMode.BICUBIC
-    resized: Tensor = vision.resize(image, list(size), interpolation=mode, antialias=True)
-    return resized.clamp(0, 1)
+    return resize(image, size)
 
 
 def check_memory(path: Path, needed: int) -> None:

@@ -1,45 +1,126 @@
-"""Scores of anybody's reconstructions: no run, no decoder, only pictures and what was seen.
+"""Scores of anybody's reconstructions: no run, no decoder, only pictures and what was shown.
 
-Writes what a run writes (``metrics.json``, ``metrics.csv``, ``scores.csv``), so that the same
-tools read both, and ``pictures.png`` to look at.
+The command writes what a run writes (``metrics.json``, ``metrics.csv``, ``scores.csv``), so that
+the same tools read both, and ``pictures.png`` to look at.
 
-Axes: S stimuli.
+Axes: S stimuli, K tokens, D width, H height, W width of a picture.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from torch import Tensor
 
-from mindeye.external.config import ExternalConfig
-from mindeye.external.opening import Opened, open_all
-from mindeye.external.strip import SHOWN, write_strip
-from mindeye.external.text import missing_lines, table_lines
-from mindeye.external.training import Answers, training_answers
+from mindeye.errors import UsageError
+from mindeye.external.config import ExternalConfig, Source
+from mindeye.external.inputs import Inputs, open_inputs
+from mindeye.external.results import SHOWN, table_text, write_sheet
+from mindeye.external.training import TrainingReferences, training_references
 from mindeye.files import provenance
 from mindeye.metrics.features import FeatureExtractor, Missing, available_extractors
 from mindeye.metrics.picture_rows import Seen, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
-from mindeye.metrics.table import Scored, write_table
+from mindeye.metrics.table import Scored, frame_of, write_table
 from mindeye.progress import track
 
 Tell = Callable[[str], None]
 
-STRIP = "pictures.png"
-"""What a person looks at first."""
+SHEET = "pictures.png"
+"""Contact sheet of the first stimuli and everyone's reconstructions."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All scores of one call.
+
+    Attributes
+    ----------
+    groups
+        Stimulus ids and the rows that score them, in the order of the ids.
+    missing
+        Metrics that could not be computed, with reason and remedy.
+    notes
+        What was converted and chosen on reading the pictures.
+    left_out
+        Metrics that make no sense for these pictures, each with its reason.
+    sheet
+        Label to the first images, for the contact sheet.
+    """
+
+    groups: Sequence[tuple[list[str], list[Scored]]]
+    missing: Sequence[Missing]
+    notes: Sequence[str]
+    left_out: Sequence[str]
+    sheet: Mapping[str, Tensor]
+
+    @property
+    def scored(self) -> list[Scored]:
+        """All rows with their scores per stimulus."""
+        return [one for _, group in self.groups for one in group]
+
+
+def evaluate(
+    reconstructions: Source | Mapping[str, Source], stimuli: Source, **settings: Any
+) -> pd.DataFrame:
+    """Score reconstructions against the pictures that were shown.
+
+    Parameters
+    ----------
+    reconstructions
+        Pictures in the order of the stimuli: an array or tensor (S, H, W, 3) or (S, 3, H, W) of
+        bytes or of floats in [0, 1], a folder of images (paired by file name), or a file of one
+        array. Or a mapping from names to several of these.
+    stimuli
+        Pictures that were shown, in one of the same forms.
+    **settings
+        Further fields of `mindeye.external.config.ExternalConfig`, such as ``training_pictures``,
+        ``size``, ``range``, ``weights``, ``resamples`` and ``seed``.
+
+    Returns
+    -------
+    DataFrame
+        One row a system and metric, with the columns of ``metrics.csv``: value, interval, chance,
+        floor and more. ``attrs`` holds what was converted (``notes``) and which metrics could not
+        be computed, and why (``missing``).
+
+    Raises
+    ------
+    DataError
+        If pictures cannot be read or paired without guessing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shown = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    >>> table = evaluate(255 - shown, shown, size=0, resamples=20)
+    >>> float(table.set_index("metric").value["PixCorr"].round(3))
+    -1.0
+    """
+    if not isinstance(reconstructions, Mapping):
+        reconstructions = {"reconstructions": reconstructions}
+    scores = score(ExternalConfig(tuple(reconstructions.items()), stimuli, **settings))
+    table = frame_of([one.row for one in scores.scored])
+    table.attrs = {
+        "notes": [*scores.notes, *scores.left_out],
+        "missing": [f"{one.metric}: {one.why}; {one.how}" for one in scores.missing],
+    }
+    return table
 
 
 def evaluate_pictures(config: ExternalConfig, *, tell: Tell) -> list[Scored]:
-    """Score reconstructions and write tables, scores per stimulus and a strip of pictures.
+    """Score reconstructions and write tables, scores per stimulus and a contact sheet.
 
     Parameters
     ----------
     config
-        What to score against what.
+        What to score against what, and where to write it.
     tell
         Gets every line for the terminal: what was converted, what is missing, the table.
 
@@ -53,43 +134,61 @@ def evaluate_pictures(config: ExternalConfig, *, tell: Tell) -> list[Scored]:
     DataError
         If pictures cannot be read or paired without guessing; nothing is written then.
     """
-    opened = open_all(config)
-    said = opened.said
-    _tell_all(tell, "pictures", said)
-    found, missing = available_extractors(config.weights)
-    _tell_all(tell, "missing", missing_lines(missing))
-    extractors, left_out = _for_so_many(found, len(opened.stimuli))
-    _tell_all(tell, "left out", left_out)
-    seen = Seen(opened.seen(), extractors, config.size or None)
-    shown = {"seen": seen.images[:SHOWN]}
-    answers = _answers(config, opened, seen)
-    if answers is not None:
-        shown["nearest training"] = answers.nearest[:SHOWN]
-        _tell_all(tell, "training", answers.said)
-        said += answers.said
-    rows = []
-    for purpose, system in enumerate(track(opened.systems, "scoring"), start=1):
-        images = system.images()
-        shown[system.name] = images[:SHOWN].clone()
-        rows += picture_rows(
-            system.name, images, seen, rng=_rng(config, purpose), scoring=_how(config), k=config.k
-        )
-    rows = [_beside(one, answers.references if answers else {}) for one in rows]
-    groups = [(list(opened.stimuli.names), rows), *_retrieval(config, opened)]
-    _write(config, opened, groups, missing, said=said, left_out=left_out)
-    write_strip(config.out / STRIP, shown)
-    scored = [one for _, group in groups for one in group]
-    for line in table_lines([one.row for one in scored]):
+    if config.out is None:
+        raise UsageError("--reconstructions needs --out")
+    scores = score(config, tell)
+    write_table(scores.groups, scores.missing, config.out, settings=_settings(config, scores))
+    write_sheet(config.out / SHEET, scores.sheet)
+    for line in table_text([one.row for one in scores.scored]).splitlines():
         tell(line)
-    return scored
+    return scores.scored
 
 
-def _tell_all(tell: Tell, heading: str, lines: Sequence[str]) -> None:
-    for line in lines:
-        tell(f"{heading:<9} {line}")
+def score(config: ExternalConfig, tell: Tell = lambda line: None) -> Scores:
+    """Score all systems of a configuration without writing anything.
+
+    Parameters
+    ----------
+    config
+        What to score against what.
+    tell
+        Gets a line for everything that was converted or is missing, before the scoring begins.
+    """
+    inputs = open_inputs(config)
+    notes = inputs.notes
+    found, missing = available_extractors(config.weights)
+    extractors, left_out = _for_so_many(found, len(inputs.stimuli))
+    remedies = dict.fromkeys(one.how for one in missing)
+    for heading, lines in (
+        ("pictures", notes),
+        ("missing", [f"{one.metric}: {one.why}" for one in missing]),
+        ("missing", [f"-> {remedy}" for remedy in remedies]),
+        ("left out", left_out),
+    ):
+        for line in lines:
+            tell(f"{heading:<9} {line}")
+    seen = Seen(inputs.stimulus_images(), extractors, config.size or None)
+    sheet = {"seen": seen.images[:SHOWN]}
+    training = _training(config, inputs, seen)
+    if training is not None:
+        sheet["nearest training"] = training.nearest[:SHOWN]
+        notes += training.notes
+        for line in training.notes:
+            tell(f"{'training':<9} {line}")
+    rows = []
+    for purpose, system in enumerate(track(inputs.systems, "scoring"), start=1):
+        images = system.images()
+        sheet[system.name] = images[:SHOWN].clone()
+        rows += picture_rows(
+            system.name, images, seen, rng=_rng(config, purpose), scoring=_scoring(config),
+            k=config.k,
+        )  # fmt: skip
+    rows = [_with_references(one, training.references if training else {}) for one in rows]
+    groups = [(list(inputs.stimuli.names), rows), *_retrieval(config, inputs)]
+    return Scores(groups, missing, notes, left_out, sheet)
 
 
-def _how(config: ExternalConfig) -> Scoring:
+def _scoring(config: ExternalConfig) -> Scoring:
     return Scoring(resamples=config.resamples, as_published=config.as_published)
 
 
@@ -113,20 +212,20 @@ def _for_so_many(
     ]
 
 
-def _answers(config: ExternalConfig, opened: Opened, seen: Seen) -> Answers | None:
-    if opened.training is None:
+def _training(config: ExternalConfig, inputs: Inputs, seen: Seen) -> TrainingReferences | None:
+    if inputs.training is None:
         return None
-    return training_answers(
-        opened.training,
-        opened.stimuli,
+    return training_references(
+        inputs.training,
+        inputs.stimuli,
         seen,
-        meeting=opened.systems[0].meeting,
+        antialias=inputs.systems[0].size.antialias,
         rng=_rng(config, 0),
-        scoring=_how(config),
+        scoring=_scoring(config),
     )
 
 
-def _beside(one: Scored, references: Mapping[str, Mapping[str, float]]) -> Scored:
+def _with_references(one: Scored, references: Mapping[str, Mapping[str, float]]) -> Scored:
     """Set what training pictures score beside a row; a single picture has nothing around it."""
     row = dataclasses.replace(one.row, references=references.get(one.row.metric, {}))
     if row.n == 1:
@@ -137,39 +236,34 @@ def _beside(one: Scored, references: Mapping[str, Mapping[str, float]]) -> Score
     return one._replace(row=row)
 
 
-def _retrieval(config: ExternalConfig, opened: Opened) -> list[tuple[list[str], list[Scored]]]:
-    if opened.embeddings is None:
+def _retrieval(config: ExternalConfig, inputs: Inputs) -> list[tuple[list[str], list[Scored]]]:
+    if inputs.embeddings is None:
         return []
-    predicted, target = opened.embeddings
-    # Embeddings may be of more stimuli than were drawn; their rows are then named as rows.
-    same = len(predicted) == len(opened.stimuli)
-    ids = list(opened.stimuli.names) if same else [f"row {i}" for i in range(len(predicted))]
-    rng = _rng(config, len(opened.systems) + 1)
-    name = opened.systems[0].name
-    return [(ids, retrieval_rows(name, predicted, target, rng=rng, scoring=_how(config)))]
+    predicted, target = inputs.embeddings
+    # Embeddings may be of more stimuli than have reconstructions; they are then named as rows.
+    same = len(predicted) == len(inputs.stimuli)
+    ids = list(inputs.stimuli.names) if same else [f"row {i}" for i in range(len(predicted))]
+    rng = _rng(config, len(inputs.systems) + 1)
+    name = inputs.systems[0].name
+    return [(ids, retrieval_rows(name, predicted, target, rng=rng, scoring=_scoring(config)))]
 
 
-def _write(
-    config: ExternalConfig,
-    opened: Opened,
-    groups: Sequence[tuple[list[str], list[Scored]]],
-    missing: Sequence[Missing],
-    *,
-    said: Sequence[str],
-    left_out: Sequence[str],
-) -> None:
-    how = _how(config)
-    settings: dict[str, Any] = {
-        "conversions": list(said),
-        "left_out": list(left_out),
+def _settings(config: ExternalConfig, scores: Scores) -> dict[str, Any]:
+    """Further content of ``metrics.json``."""
+    how = _scoring(config)
+    paths = {
+        name: path and str(path)
+        for name in ("stimuli", "training_pictures", "predicted", "target")
+        for path in [getattr(config, name)]
+    }
+    return {
+        "conversions": list(scores.notes),
+        "left_out": list(scores.left_out),
         "inputs": {
-            "stimuli": str(config.stimuli),
+            **paths,
             "reconstructions": {name: str(path) for name, path in config.systems},
-            "training_pictures": config.training_pictures and str(config.training_pictures),
-            "predicted": config.predicted and str(config.predicted),
-            "target": config.target and str(config.target),
         },
-        "n_stimuli": len(opened.stimuli),
+        "n_stimuli": len(scores.groups[0][0]),
         "size": config.size,
         "as_published": config.as_published,
         "n_candidates": how.candidates,
@@ -180,4 +274,3 @@ def _write(
         "k": config.k,
         "provenance": provenance(),
     }
-    write_table(groups, missing, config.out, settings=settings)

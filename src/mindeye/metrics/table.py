@@ -162,7 +162,7 @@ def write_table(
     }
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
-    files.write_text(folder / "metrics.csv", _flat(records).to_csv(index=False))
+    files.write_text(folder / "metrics.csv", frame_of(rows).to_csv(index=False))
     files.write_text(folder / "scores.csv", _per_stimulus(groups).to_csv(index=False))
 
 
@@ -241,3 +241,43 @@ def read_scores(folder: Path) -> pd.DataFrame:
         return frame.astype({"value": float})[["system", "metric", "stimulus_id", "value"]]
     except (ValueError, KeyError) as error:
         raise DataError(f"{path} is not a table of scores: {error}") from error
+
+
+def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """Put rows into a table with the columns of ``metrics.csv``.
+
+    Raises
+    ------
+    DataError
+        If a metric of a system is there twice or a number is not finite.
+    """
+    return _flat(_records(rows))
+
+
+def text_of(frame: pd.DataFrame, words: Sequence[str]) -> str:
+    """Write a table as aligned text, with columns of words to the left and numbers to the right.
+
+    Parameters
+    ----------
+    frame
+        Cells as text; columns in which all are empty are left out.
+    words
+        Columns of words.
+
+    Examples
+    --------
+    >>> print(text_of(pd.DataFrame({"system": ["ridge", "knn"], "n": ["9", "10"]}), ["system"]))
+    system  n
+    ridge   9
+    knn    10
+    """
+    filled = frame.loc[:, (frame != "").any()]
+    columns = {}
+    for name in filled:
+        cells = [str(name), *filled[name]]
+        if name in words:
+            width = max(map(len, cells))
+            cells = [cell.ljust(width) for cell in cells]
+        columns[cells[0]] = cells[1:]
+    lines = pd.DataFrame(columns).to_string(index=False).splitlines()
+    return "\n".join(line.rstrip() for line in lines)

@@ -11,14 +11,15 @@ import pytest
 from PIL import Image
 
 from mindeye.errors import DataError
-from mindeye.external.inputs import Reading, open_pictures
+from mindeye.external.pictures import Reading
+from mindeye.external.reading import open_pictures
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
-def said(folder: Path, reading: Reading | None = None) -> str:
-    return " | ".join(open_pictures(folder, reading).said)
+def notes(folder: Path, reading: Reading | None = None) -> str:
+    return " | ".join(open_pictures(folder, reading).notes)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
@@ -41,7 +42,7 @@ def test_names_are_in_natural_order(tmp_path: Path) -> None:
     assert open_pictures(tmp_path).names == ("1", "9", "10")
 
 
-def test_grey_palette_and_16_bits_are_converted_and_said(tmp_path: Path) -> None:
+def test_grey_palette_and_16_bits_are_converted_and_notes(tmp_path: Path) -> None:
     grey = PICTURE[..., 0]
     Image.fromarray(grey).save(tmp_path / "1.png")
     Image.fromarray(grey).convert("P").save(tmp_path / "2.png")
@@ -50,7 +51,7 @@ def test_grey_palette_and_16_bits_are_converted_and_said(tmp_path: Path) -> None
     for row in range(3):
         image = pictures.read(row).numpy()
         assert np.allclose(image, grey.astype(np.float32) / 255, atol=1e-6)
-    text = said(tmp_path)
+    text = notes(tmp_path)
     for word in ("1.png) are grey, copied", "2.png) are palettes", "3.png) are grey of 16 bits"):
         assert word in text
 
@@ -60,16 +61,16 @@ def test_alpha_is_laid_over_what_was_asked_for(tmp_path: Path) -> None:
     clear[:8] = (255, 0, 0, 255)
     Image.fromarray(clear).save(tmp_path / "a.png")
     for alpha, below in (("white", 1.0), ("black", 0.0)):
-        reading = Reading(alpha=alpha)  # type: ignore[arg-type]
+        reading = Reading(alpha=alpha)
         image = open_pictures(tmp_path, reading).read(0)
         assert image[0, 0, 0] == 1
         assert (image[:, 12] == below).all()
-        assert f"laid over {alpha}" in said(tmp_path, reading)
+        assert f"laid over {alpha}" in notes(tmp_path, reading)
     with pytest.raises(DataError, match="--alpha refuse"):
         open_pictures(tmp_path, Reading(alpha="refuse"))
 
 
-def test_orientation_of_a_photo_is_followed_and_said(tmp_path: Path) -> None:
+def test_orientation_of_a_photo_is_followed_and_notes(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the top of the scene is at the right of the file
     tall = np.zeros((8, 16, 3), np.uint8)
@@ -80,7 +81,7 @@ def test_orientation_of_a_photo_is_followed_and_said(tmp_path: Path) -> None:
     image = pictures.read(0)
     assert tuple(image.shape) == (3, 16, 8)
     assert bool((image[:, :8] == 1).all())
-    assert "turned upright" in said(tmp_path)
+    assert "turned upright" in notes(tmp_path)
 
 
 def test_hidden_and_other_files_are_passed_over_and_counted(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_hidden_and_other_files_are_passed_over_and_counted(tmp_path: Path) -> N
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "more").mkdir()
     assert len(open_pictures(tmp_path)) == 1
-    assert "2 files or folders that are no pictures" in said(tmp_path)
+    assert "2 files or folders that are no pictures" in notes(tmp_path)
 
 
 def read_all(folder: Path) -> None:
@@ -151,12 +152,12 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
 def test_an_animation_is_no_picture(tmp_path: Path) -> None:
     frames = [Image.fromarray(PICTURE), Image.fromarray(255 - PICTURE)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
-    assert "2 frames" in refused(tmp_path)
+    assert "2 pages" in refused(tmp_path)
 
 
 def test_floats_in_a_tif_have_no_range(tmp_path: Path) -> None:
     Image.fromarray(PICTURE[..., 0].astype(np.float32)).save(tmp_path / "a.tif")
-    assert "floats without a range" in refused(tmp_path)
+    assert "floating point values" in refused(tmp_path)
 
 
 def test_a_link_to_nothing(tmp_path: Path) -> None:

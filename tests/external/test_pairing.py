@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mindeye.errors import DataError
-from mindeye.external.inputs_pairing import meet, pair
-from mindeye.external.inputs_pictures import Pictures, check_memory, natural
+from mindeye.external.pairing import common_size, pair
+from mindeye.external.pictures import Pictures, check_memory
+from mindeye.external.reading import natural
 from mindeye.metrics.pixels import resize_images
+
+PLAIN: dict[str, Any] = {"size": 425, "as_published": False}
 
 
 def opened(
@@ -34,13 +38,13 @@ def opened(
 def test_files_are_paired_by_name_in_whatever_order_they_come() -> None:
     pairing = pair(opened(["a", "b", "c"]), opened(["c", "a", "b"], at="y"))
     assert pairing.rows == (1, 2, 0)
-    assert "by file name" in pairing.said
+    assert "by file name" in pairing.note
 
 
 def test_natural_order_is_taken_only_if_no_name_agrees_and_is_said() -> None:
     pairing = pair(opened(["img1", "img2"]), opened(["rec1", "rec2"]))
     assert pairing.rows == (0, 1)
-    assert "natural order, rec1 with img1 and so on (no file name agrees)" in pairing.said
+    assert "natural order, rec1 with img1 and so on (no file name agrees)" in pairing.note
 
 
 def test_names_that_agree_in_part_are_refused_with_both_sides() -> None:
@@ -76,29 +80,31 @@ def test_digits_of_other_scripts_do_not_break_the_order() -> None:
 
 
 def test_pictures_keep_their_own_size_where_metrics_resize_by_themselves() -> None:
-    meeting = meet(opened("ab"), opened("ab", sizes=[(16, 16)]), (0, 1), size=425, published=False)
-    assert (meeting.stimuli, meeting.pictures) == (None, None)
-    assert "x: 2 pictures, 16 x 16" in meeting.said
+    found = common_size(opened("ab"), opened("ab", sizes=[(16, 16)]), (0, 1), **PLAIN)
+    assert (found.stimuli, found.pictures) == (None, None)
+    assert "x: 2 pictures, 16 x 16" in found.notes
 
 
 def test_at_the_stimuli_s_own_size_reconstructions_come_to_it() -> None:
-    meeting = meet(opened("ab"), opened("ab", sizes=[(16, 16)]), (0, 1), size=0, published=False)
-    assert (meeting.stimuli, meeting.pictures) == (None, (8, 8))
-    assert any("resized to 8 x 8" in said for said in meeting.said)
+    found = common_size(
+        opened("ab"), opened("ab", sizes=[(16, 16)]), (0, 1), **{**PLAIN, "size": 0}
+    )
+    assert (found.stimuli, found.pictures) == (None, (8, 8))
+    assert any("resized to 8 x 8" in note for note in found.notes)
 
 
 def test_mixed_sizes_are_brought_to_one_and_it_is_said() -> None:
     mixed = opened("ab", sizes=[(8, 8), (16, 16)])
-    meeting = meet(mixed, mixed, (0, 1), size=40, published=False)
-    assert (meeting.stimuli, meeting.pictures) == ((40, 40), (40, 40))
-    assert any("2 sizes from 8 x 8 to 16 x 16" in said for said in meeting.said)
+    found = common_size(mixed, mixed, (0, 1), **{**PLAIN, "size": 40})
+    assert (found.stimuli, found.pictures) == ((40, 40), (40, 40))
+    assert any("2 sizes from 8 x 8 to 16 x 16" in note for note in found.notes)
     with pytest.raises(DataError, match="--size"):
-        meet(mixed, mixed, (0, 1), size=0, published=False)
+        common_size(mixed, mixed, (0, 1), **{**PLAIN, "size": 0})
 
 
 def test_as_published_brings_both_to_256_without_antialiasing() -> None:
-    meeting = meet(opened("ab"), opened("ab"), (0, 1), size=425, published=True)
-    assert (meeting.stimuli, meeting.pictures, meeting.antialias) == ((256, 256), (256, 256), False)
+    found = common_size(opened("ab"), opened("ab"), (0, 1), size=425, as_published=True)
+    assert (found.stimuli, found.pictures, found.antialias) == ((256, 256), (256, 256), False)
     images = torch.rand(2, 3, 300, 300, generator=torch.Generator().manual_seed(0))
     pictures = dataclasses.replace(opened("ab", sizes=[(300, 300)]), read=lambda row: images[row])
     found = pictures.images([1, 0], size=(256, 256), antialias=False)
@@ -108,11 +114,11 @@ def test_as_published_brings_both_to_256_without_antialiasing() -> None:
 def test_other_proportions_are_refused_by_name_and_equal_ones_squeezed() -> None:
     wide = opened("ab", sizes=[(6, 8)])
     with pytest.raises(DataError, match=r"picture b of x is 8 x 8, stimulus b is 6 x 9"):
-        meet(opened("ab", sizes=[(8, 8), (6, 9)]), opened("ab"), (0, 1), size=425, published=False)
-    meeting = meet(wide, opened("ab", sizes=[(60, 80)]), (0, 1), size=425, published=False)
-    assert any("squeezed to squares" in said for said in meeting.said)
+        common_size(opened("ab", sizes=[(8, 8), (6, 9)]), opened("ab"), (0, 1), **PLAIN)
+    found = common_size(wide, opened("ab", sizes=[(60, 80)]), (0, 1), **PLAIN)
+    assert any("squeezed to squares" in note for note in found.notes)
 
 
 def test_more_pictures_than_memory_are_refused_before_they_are_read() -> None:
     with pytest.raises(DataError, match="GB"):
-        check_memory(Path("x"), (10**7, 3, 425, 425))
+        check_memory(Path("x"), 10**7 * 3 * 425 * 425)
