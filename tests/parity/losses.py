@@ -10,7 +10,7 @@ from torch import Tensor
 from mindeye.data.repeats import mean_repeats, pick_repeat, weigh_repeats
 from mindeye.losses.contrastive import (
     bimixco_loss,
-    cosine_anneal,
+    cosine_between,
     soft_clip_loss,
     soft_contrastive_loss,
 )
@@ -85,7 +85,8 @@ def check_misc(entry: Entry, comparison: Comparison) -> None:
     arrays = entry.arrays
     for steps in entry.config["cosine_anneal_steps"]:
         expected = arrays[f"cosine_anneal/{steps}"]
-        annealed = cosine_anneal(float(expected[0]), float(expected[-1]), steps)
+        start, end, last = float(expected[0]), float(expected[-1]), max(steps - 1, 1)
+        annealed = torch.tensor([cosine_between(start, end, i / last) for i in range(steps)])
         comparison.close(f"cosine_anneal/{steps}", annealed, expected, EXACT)
 
     a, b = arrays["in/a"], arrays["in/b"]

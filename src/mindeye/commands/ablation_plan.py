@@ -15,11 +15,12 @@ A plan is YAML, checked by name before anything is trained::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mindeye.config import RunConfig
+from mindeye.config.fields import flat
 from mindeye.config.fingerprints import config_dict, differing_fields
 from mindeye.config.settings import (
     preset_content,
@@ -112,10 +113,10 @@ def read_plan(name: str, overrides: Sequence[str] = ()) -> AblationPlan:
     rows = _mapping(content, "rows", path)
     if not rows:
         raise ConfigError(f"{path}: a plan without rows; give at least the row {content['full']!r}")
-    common = dict(_flat(preset_content(content["base"])))
-    common |= dict(_flat(_mapping(content, "fields", path)))
+    common = dict(flat(preset_content(content["base"])))
+    common |= dict(flat(_mapping(content, "fields", path)))
     # A field of a row lies over the words of the command line: it is what makes the row.
-    shared = dict(_flat(config_dict(_config(common, f"{path}: fields", overrides))))
+    shared = dict(flat(config_dict(_config(common, f"{path}: fields", overrides))))
     claims, configs = {}, {}
     for title, row in rows.items():
         safe = _safe_name(title, path)
@@ -123,7 +124,7 @@ def read_plan(name: str, overrides: Sequence[str] = ()) -> AblationPlan:
             raise ConfigError(f"{path}: two rows are called {safe!r}; rename one of them")
         where = f"{path}: row {safe!r}"
         claims[safe] = _claim(row, where)
-        own = dict(_flat(_mapping(row, "fields", where)))
+        own = dict(flat(_mapping(row, "fields", where)))
         configs[safe] = _config(shared | own, where)
     full = _safe_name(content["full"], path)
     if full not in configs:
@@ -171,15 +172,6 @@ def _claim(row: Any, where: str) -> str:
     return " ".join(claim.split())
 
 
-def _flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and values of nested fields."""
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _config(fields: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return run_config(fields, overrides)
@@ -198,5 +190,5 @@ def _check_distinct(configs: Mapping[str, RunConfig], where: object) -> None:
 
 
 def _changes(full: RunConfig, config: RunConfig) -> dict[str, Any]:
-    ours = dict(_flat(config_dict(config)))
+    ours = dict(flat(config_dict(config)))
     return {n: ours[n] for n in differing_fields(config_dict(full), config_dict(config))}

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from mindeye.config.results import ReconstructConfig
-from mindeye.errors import UsageError
+from mindeye.config.bounds import BatchSize, Bound, Checked, FieldError, ShareAboveZero, Weight
+from mindeye.config.results import (
+    Candidates,
+    GeneratorPrecision,
+    Guidance,
+    ReconstructConfig,
+    Scheduler,
+    Steps,
+    Unconditional,
+)
 
 
 @dataclass(frozen=True)
-class GenerateConfig:
+class GenerateConfig(Checked):
     """What is drawn from embeddings, and how.
 
     Parameters
@@ -64,42 +72,32 @@ class GenerateConfig:
     vae: str = ""
     column: str = ""
     start: str = ""
-    seed: int = -1
-    candidates: int = 1
-    steps: int = 12
-    guidance: float = 2.0
-    strength: float = 0.85
-    scheduler: Literal["unipc", "ddim", "dpmpp", "euler", "pndm", "ddpm"] = "unipc"
-    unconditional: Literal["zeros", "image"] = "zeros"
-    norm: float = 0.0
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    batch_size: int = 16
+    seed: Annotated[int, Bound(-1, 2**32 - 1)] = -1
+    candidates: Candidates = 1
+    steps: Steps = 12
+    guidance: Guidance = 2.0
+    strength: ShareAboveZero = 0.85
+    scheduler: Scheduler = "unipc"
+    unconditional: Unconditional = "zeros"
+    norm: Weight = 0.0
+    precision: GeneratorPrecision = "bf16"
+    batch_size: BatchSize = 16
     device: str = "auto"
     weights: str = ""
-    sheet: int = 64
+    sheet: Annotated[int, Bound(1, 10**4)] = 64
 
     def __post_init__(self) -> None:
-        if min(self.candidates, self.steps, self.batch_size, self.sheet) < 1:
-            raise UsageError("--candidates, --steps, --batch-size and --sheet start at 1")
-        if self.seed < -1:
-            raise UsageError(f"--seed is {self.seed}; seeds start at 0")
+        super().__post_init__()
         if self.generator in ("none", ""):
-            raise UsageError("--generator none draws nothing; name a generator")
+            raise FieldError("generator", "is none, which draws nothing; name a generator")
 
     @property
     def drawing(self) -> ReconstructConfig:
         """The part of it that a run has, too."""
-        return ReconstructConfig(
-            candidates=self.candidates,
-            strength=self.strength,
-            guidance=self.guidance,
-            steps=self.steps,
-            scheduler=self.scheduler,
-            unconditional=self.unconditional,
-            norm=self.norm,
-            precision=self.precision,
-            batch_size=self.batch_size,
-        )
+        ours, theirs = ({f.name for f in fields(c)} for c in (GenerateConfig, ReconstructConfig))
+        # `start` is a file of latents here and a way to use them there.
+        shared = ours & theirs - {"start"}
+        return ReconstructConfig(**{name: getattr(self, name) for name in shared})
 
     @property
     def root(self) -> Path | None:

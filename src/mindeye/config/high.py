@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from mindeye.config.bounds import (
+    Bound,
+    Checked,
+    Depth,
+    DepthOrZero,
+    FieldError,
+    Registered,
+    Share,
+    ShareBelowOne,
+    Temperature,
+    Weight,
+    Width,
+    WidthOrZero,
+)
 from mindeye.config.optim import OptimConfig
 from mindeye.errors import ConfigError
 
 Attention = Literal["sdpa", "explicit"]
+InputLayer = Literal["published", "linear"]
 Head = Literal["full", "low_rank", "shared"]
 PriorKind = Literal["diffusion", "mse", "none"]
 Sampler = Literal["dpmpp", "ddim", "ddim_as_published", "ddpm"]
+SoftLoss = Annotated[str, Registered("LOSSES", ("softclip", "infonce"))]
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
+class DecoderConfig(Checked):
     """Residual-MLP backbone and projector (paper section 3.1).
 
     Parameters
@@ -43,25 +59,26 @@ class DecoderConfig:
         Hidden width of the per-token projector (2048 in the paper).
     """
 
-    width: int = 1024
-    blocks: int = 2
-    input_layer: Literal["published", "linear"] = "linear"
-    dropout_in: float = 0.5
-    dropout_block: float = 0.15
+    section = "high.decoder"
+
+    width: Width = 1024
+    blocks: DepthOrZero = 2
+    input_layer: InputLayer = "linear"
+    dropout_in: ShareBelowOne = 0.5
+    dropout_block: ShareBelowOne = 0.15
     head: Head = "full"
-    head_width: int = 256
+    head_width: WidthOrZero = 256
     projector: bool = True
-    projector_width: int = 512
+    projector_width: Width = 512
 
     def __post_init__(self) -> None:
-        if self.head != "full" and self.head_width < 1:
-            raise ConfigError(
-                f"high.decoder.head_width is {self.head_width}; head={self.head} needs at least 1"
-            )
+        super().__post_init__()
+        if self.head != "full" and not self.head_width:
+            raise FieldError("high.decoder.head_width", f"is 0; head={self.head} needs at least 1")
 
 
 @dataclass(frozen=True)
-class PriorConfig:
+class PriorConfig(Checked):
     """Diffusion prior from the backbone's tokens to embeddings (paper section 3.2).
 
     Parameters
@@ -93,32 +110,37 @@ class PriorConfig:
         its own size; false scales them by sqrt(D) and keeps the mean, as published.
     """
 
+    section = "high.prior"
+
     kind: PriorKind = "diffusion"
-    depth: int = 2
-    heads: int = 4
-    dim_head: int = 32
+    depth: Depth = 2
+    heads: Annotated[int, Bound(1, 1024)] = 4
+    dim_head: Annotated[int, Bound(2, 4096)] = 32
     attention: Attention = "sdpa"
-    timesteps: int = 100
-    condition_drop: float = 0.2
-    loss_weight: float = 30.0
+    timesteps: Annotated[int, Bound(1, 10**5)] = 100
+    condition_drop: ShareBelowOne = 0.2
+    loss_weight: Weight = 30.0
     sampler: Sampler = "dpmpp"
-    sample_steps: int = 10
+    sample_steps: Annotated[int, Bound(1, 10**5)] = 10
     standardise: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.sample_steps <= self.timesteps:
-            raise ConfigError(
-                f"prior.sample_steps is {self.sample_steps}; it must lie between 1 and "
-                f"timesteps={self.timesteps}"
+        super().__post_init__()
+        if self.sample_steps > self.timesteps:
+            raise FieldError(
+                "high.prior.sample_steps",
+                f"is {self.sample_steps}; there are no more than timesteps={self.timesteps}",
             )
+        if self.dim_head % 2:
+            raise FieldError("high.prior.dim_head", f"is {self.dim_head}; it must be even")
         if self.sampler == "ddim_as_published" and self.sample_steps < 2:
-            raise ConfigError("prior.sampler=ddim_as_published needs at least 2 sample_steps")
-        if not 0 <= self.condition_drop < 1:
-            raise ConfigError(f"prior.condition_drop is {self.condition_drop}; it lies in [0, 1)")
+            raise FieldError(
+                "high.prior.sample_steps", "is 1; sampler=ddim_as_published needs at least 2"
+            )
 
 
 @dataclass(frozen=True)
-class ContrastiveConfig:
+class ContrastiveConfig(Checked):
     """BiMixCo for the first part of training, SoftCLIP after it (paper section 3.3).
 
     Parameters
@@ -129,7 +151,8 @@ class ContrastiveConfig:
         Loss of the first part: ``bimixco``, ``mixco`` (brain to image only), or ``none``, which
         trains by ``soft`` from the first step on, on betas that are not mixed.
     soft
-        Loss of the rest: ``softclip`` (targets' own similarities as labels) or ``infonce``.
+        Loss of the rest: ``softclip`` (targets' own similarities as labels), ``infonce``, or a name
+        added to `mindeye.losses.LOSSES`.
     mixco_share
         Share of the steps trained with mixing (1/3 in the paper).
     mixco_beta
@@ -146,35 +169,25 @@ class ContrastiveConfig:
         Last temperature of the rest (0.0075).
     gather
         Contrast with the stimuli of all processes; false with a process's own, as published.
-    chunk
-        Rows of the similarity matrix held at once, 0 for all of them.
     """
+
+    section = "high.contrastive"
 
     enabled: bool = True
     mixing: Literal["bimixco", "mixco", "none"] = "bimixco"
-    soft: Literal["softclip", "infonce"] = "softclip"
-    mixco_share: float = 1 / 3
-    mixco_beta: float = 0.15
-    mixco_threshold: float = 0.5
-    mixco_temperature: float = 0.02
+    soft: SoftLoss = "softclip"
+    mixco_share: Share = 1 / 3
+    mixco_beta: Annotated[float, Bound(0, 1000, above=True)] = 0.15
+    mixco_threshold: Share = 0.5
+    mixco_temperature: Temperature = 0.02
     published_targets: bool = False
-    soft_temperature_start: float = 0.02
-    soft_temperature_end: float = 0.03
+    soft_temperature_start: Temperature = 0.02
+    soft_temperature_end: Temperature = 0.03
     gather: bool = True
-    chunk: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("mixco_temperature", "soft_temperature_start", "soft_temperature_end"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(
-                    f"contrastive.{name} is {getattr(self, name)}; it must be positive"
-                )
-        if not 0 <= self.mixco_share <= 1:
-            raise ConfigError(f"contrastive.mixco_share is {self.mixco_share}; it lies in [0, 1]")
 
 
 @dataclass(frozen=True)
-class HighConfig:
+class HighConfig(Checked):
     """High-level pipeline: backbone, projector and prior under one joint loss.
 
     Parameters
@@ -191,6 +204,8 @@ class HighConfig:
         Optimiser and schedule.
     """
 
+    section = "high"
+
     weights: str = ""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
@@ -198,6 +213,7 @@ class HighConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.contrastive.enabled and self.prior.kind == "none":
             raise ConfigError(
                 "high.contrastive.enabled is false and high.prior.kind is none, so nothing would "

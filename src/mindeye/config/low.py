@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from mindeye.config.bounds import (
+    Bound,
+    Checked,
+    CountOrZero,
+    DepthOrZero,
+    FieldError,
+    ShareBelowOne,
+    Temperature,
+    Weight,
+    Width,
+)
 from mindeye.config.optim import OptimConfig
-from mindeye.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class LowConfig:
+class LowConfig(Checked):
     """Low-level pipeline: MLP, CNN upsampler to VAE latents (paper section 3.5).
 
     Parameters
@@ -39,30 +50,30 @@ class LowConfig:
     contrastive_rows
         Most map positions of a batch that are contrasted in a step, drawn at random, 0 for all of
         them (as published: 8 pictures x 256 positions). Cost grows with the square.
-    contrastive_chunk
-        Rows of the similarity matrix held at once, 0 for all of them.
     optim
         Optimiser and schedule.
     """
 
+    section = "low"
+
     weights: str = ""
-    width: int = 512
-    blocks: int = 2
-    seed_channels: int = 64
-    channels: int = 32
-    widest: int = 2
-    norm_groups: int = 8
-    dropout_in: float = 0.5
-    dropout_block: float = 0.15
-    contrastive_weight: float = 0.1
-    contrastive_temperature: float = 0.075
-    contrastive_rows: int = 512
-    contrastive_chunk: int = 0
+    width: Width = 512
+    blocks: DepthOrZero = 2
+    seed_channels: Width = 64
+    channels: Width = 32
+    widest: Annotated[int, Bound(1, 1024)] = 2
+    norm_groups: Width = 8
+    dropout_in: ShareBelowOne = 0.5
+    dropout_block: ShareBelowOne = 0.15
+    contrastive_weight: Weight = 0.1
+    contrastive_temperature: Temperature = 0.075
+    contrastive_rows: CountOrZero = 512
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.channels % self.norm_groups:
-            raise ConfigError(
-                f"low.norm_groups is {self.norm_groups}; it must divide low.channels="
-                f"{self.channels}"
+            raise FieldError(
+                "low.norm_groups",
+                f"is {self.norm_groups}; it must divide low.channels={self.channels}",
             )

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from mindeye.errors import ConfigError
+from mindeye.config.bounds import (
+    BatchSizeOrZero,
+    Bound,
+    Checked,
+    Count,
+    Epochs,
+    FieldError,
+    OpenShare,
+    Rate,
+    ShareBelowOne,
+    Weight,
+)
 
 Optimizer = Literal["adamw", "adamw_8bit", "adafactor"]
 Precision = Literal["bf16", "fp32"]
@@ -13,7 +24,7 @@ Repeats = Literal["random", "cycle", "mixed"]
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(Checked):
     """Optimiser, one-cycle learning rate, memory and checkpoints (paper section 3.4).
 
     Parameters
@@ -59,42 +70,31 @@ class OptimConfig:
         Compile the networks with torch.compile.
     """
 
-    epochs: int = 40
-    batch_size: int = 64
-    micro_batch: int = 0
+    section = "optim"
+
+    epochs: Epochs = 40
+    batch_size: Annotated[int, Bound(2, 10**6)] = 64
+    micro_batch: BatchSizeOrZero = 0
     optimizer: Optimizer = "adamw"
     fused: bool = True
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    input_weight_decay: float = 1e-2
-    warmup_share: float = 0.1
-    clip: float = 1.0
-    ema: float = 0.0
+    learning_rate: Rate = 1e-3
+    weight_decay: Weight = 1e-2
+    input_weight_decay: Weight = 1e-2
+    warmup_share: OpenShare = 0.1
+    clip: Weight = 1.0
+    ema: ShareBelowOne = 0.0
     repeats: Repeats = "random"
     validate_on: Literal["val", "test"] = "val"
-    checkpoint_steps: int = 200
+    checkpoint_steps: Count = 200
     precision: Precision = "bf16"
     recompute: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ConfigError(f"epochs is {self.epochs}; it must be at least 1")
-        if self.batch_size < 2:
-            raise ConfigError(
-                f"batch_size is {self.batch_size}; a contrastive loss needs at least 2 stimuli"
+        super().__post_init__()
+        if self.micro_batch > self.batch_size:
+            raise FieldError(
+                "optim.micro_batch",
+                f"is {self.micro_batch}; it must lie between 0 (all at once) and "
+                f"batch_size={self.batch_size}",
             )
-        if not 0 <= self.micro_batch <= self.batch_size:
-            raise ConfigError(
-                f"micro_batch is {self.micro_batch}; it must lie between 0 (all at once) and "
-                f"batch_size={self.batch_size}"
-            )
-        if not 0 < self.warmup_share < 1:
-            raise ConfigError(f"warmup_share is {self.warmup_share}; it must lie between 0 and 1")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema is {self.ema}; a decay lies in [0, 1), 0 switches it off")
-        if self.checkpoint_steps < 1:
-            raise ConfigError(f"checkpoint_steps is {self.checkpoint_steps}; it must be at least 1")
-        for name in ("learning_rate", "weight_decay", "input_weight_decay", "clip"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")

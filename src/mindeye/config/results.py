@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from mindeye.errors import ConfigError
+from mindeye.config.bounds import (
+    BatchSize,
+    Bound,
+    Checked,
+    CountOrZero,
+    FieldError,
+    OpenShare,
+    Pixels,
+    ShareAboveZero,
+    ShareBelowOne,
+    Weight,
+)
+
+Scheduler = Literal["unipc", "ddim", "dpmpp", "euler", "pndm", "ddpm"]
+Unconditional = Literal["zeros", "image"]
+GeneratorPrecision = Literal["fp32", "bf16", "fp16"]
+Candidates = Annotated[int, Bound(1, 10**4)]
+Steps = Annotated[int, Bound(1, 1000)]
+Guidance = Annotated[float, Bound(0, 1000)]
 
 
 @dataclass(frozen=True)
-class ReconstructConfig:
+class ReconstructConfig(Checked):
     """Prior sample -> generator, started from the low-level latents -> candidates -> pick.
 
     Parameters
@@ -58,43 +75,27 @@ class ReconstructConfig:
         Number of test stimuli that are drawn as pictures, 0 for all of them.
     """
 
-    candidates: int = 1
-    keep_candidates: bool = True
-    strength: float = 0.85
-    guidance: float = 2.0
-    steps: int = 12
-    scheduler: Literal["unipc", "ddim", "dpmpp", "euler", "pndm", "ddpm"] = "unipc"
-    unconditional: Literal["zeros", "image"] = "zeros"
-    start: Literal["auto", "latents", "image"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    attention: Literal["", "slicing"] = ""
-    norm: float = 0.0
-    pick: Literal["tokens", "pooled", "first"] = "tokens"
-    blend: float = 0.0
-    batch_size: int = 64
-    stimuli: int = 0
+    section = "reconstruct"
 
-    def __post_init__(self) -> None:
-        if not 0 < self.strength <= 1:
-            raise ConfigError(f"reconstruct.strength is {self.strength}; it must be in (0, 1]")
-        if self.candidates < 1:
-            raise ConfigError(f"reconstruct.candidates is {self.candidates}; draw at least 1")
-        if not 1 <= self.steps <= 1000:
-            raise ConfigError(f"reconstruct.steps is {self.steps}; it must be in 1..1000")
-        if self.batch_size < 1:
-            raise ConfigError(f"reconstruct.batch_size is {self.batch_size}; it must be at least 1")
-        if self.stimuli < 0:
-            raise ConfigError(f"reconstruct.stimuli is {self.stimuli}; give 0 for all of them")
-        if not (math.isfinite(self.guidance) and self.guidance >= 0):
-            raise ConfigError(f"reconstruct.guidance is {self.guidance}; it must be 0 or more")
-        if not (math.isfinite(self.norm) and self.norm >= 0):
-            raise ConfigError(f"reconstruct.norm is {self.norm}; it must be 0 or more")
-        if not 0 <= self.blend < 1:
-            raise ConfigError(f"reconstruct.blend is {self.blend}; it must be in [0, 1)")
+    candidates: Candidates = 1
+    keep_candidates: bool = True
+    strength: ShareAboveZero = 0.85
+    guidance: Guidance = 2.0
+    steps: Steps = 12
+    scheduler: Scheduler = "unipc"
+    unconditional: Unconditional = "zeros"
+    start: Literal["auto", "latents", "image"] = "auto"
+    precision: GeneratorPrecision = "bf16"
+    attention: Literal["", "slicing"] = ""
+    norm: Weight = 0.0
+    pick: Literal["tokens", "pooled", "first"] = "tokens"
+    blend: ShareBelowOne = 0.0
+    batch_size: BatchSize = 64
+    stimuli: CountOrZero = 0
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Checked):
     """How results are scored.
 
     Parameters
@@ -124,19 +125,23 @@ class EvaluateConfig:
         root of the number of test stimuli, within 4 and 100.
     """
 
-    nway: int = 300
-    draws: int = 30
-    resamples: int = 2000
-    level: float = 0.95
-    picture_size: int = 425
+    section = "evaluate"
+
+    nway: Annotated[int, Bound(2, 10**6)] = 300
+    draws: Annotated[int, Bound(1, 10**6)] = 30
+    resamples: Annotated[int, Bound(1, 10**7)] = 2000
+    level: OpenShare = 0.95
+    picture_size: Pixels = 425
     weights: str = ""
     controls: bool = True
     as_published: bool = False
-    clusters: int = 0
+    clusters: CountOrZero = 0
 
     def __post_init__(self) -> None:
-        if self.clusters < 0 or self.clusters == 1:
-            raise ConfigError(
-                f"evaluate.clusters is {self.clusters}; give at least 2, or 0 for about the square "
-                "root of the number of test stimuli"
+        super().__post_init__()
+        if self.clusters == 1:
+            raise FieldError(
+                "evaluate.clusters",
+                "is 1; give at least 2, or 0 for about the square root of the number of test "
+                "stimuli",
             )

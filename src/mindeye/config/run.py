@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from mindeye.config.bounds import Bound, Checked, Seed
 from mindeye.config.high import HighConfig
 from mindeye.config.low import LowConfig
 from mindeye.config.results import EvaluateConfig, ReconstructConfig
@@ -12,7 +14,7 @@ from mindeye.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Checked):
     """A whole run: every stage's configuration.
 
     Parameters
@@ -44,12 +46,12 @@ class RunConfig:
         Scoring.
     """
 
-    seed: int = 0
+    seed: Seed = 0
     device: str = "auto"
     weights: str = ""
     high_enabled: bool = True
     low_enabled: bool = True
-    permutation: int = 0
+    permutation: Annotated[int, Bound(0, 2**31 - 1)] = 0
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     high: HighConfig = field(default_factory=HighConfig)
     low: LowConfig = field(default_factory=LowConfig)
@@ -57,6 +59,7 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         targets = self.targets
         self._check_permutation()
         if not self.high_enabled and not self.low_enabled:
@@ -83,11 +86,6 @@ class RunConfig:
             )
 
     def _check_permutation(self) -> None:
-        if self.permutation < 0:
-            raise ConfigError(
-                f"permutation is {self.permutation}; give 0 for the recorded pairs, or a number "
-                "from 1 for a permutation null"
-            )
         for name in ("high", "low"):
             given = getattr(self, name).weights
             if self.permutation and getattr(self, f"{name}_enabled") and given:

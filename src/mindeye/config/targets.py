@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mindeye.config.bounds import BatchSize, Checked, CountOrZero, FieldError, Pixels
 from mindeye.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class TargetsConfig:
+class TargetsConfig(Checked):
     """Which models define the spaces that the brain is decoded into.
 
     Parameters
@@ -44,30 +45,26 @@ class TargetsConfig:
         Augmented views a picture in the cache.
     """
 
+    section = "targets"
+
     encoder: str = "zoo"
     tokens: Literal["all", "pooled"] = "all"
     maps: str = ""
-    maps_size: int = 0
+    maps_size: Pixels = 0
     vae: str = "zoo"
-    vae_size: int = 0
+    vae_size: Pixels = 0
     generator: str = "zoo"
-    batch_size: int = 64
+    batch_size: BatchSize = 64
     stored: Literal["float32", "float16"] = "float32"
     augmentation: Literal["none", "cached", "recomputed"] = "none"
-    views: int = 4
+    views: CountOrZero = 4
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"targets.batch_size is {self.batch_size}; it must be at least 1")
-        for name, size in (("maps_size", self.maps_size), ("vae_size", self.vae_size)):
-            if size < 0:
-                raise ConfigError(f"targets.{name} is {size}; it must be 0 or a side in pixels")
+        super().__post_init__()
         if self.maps_size and not self.maps:
             raise ConfigError("targets.maps_size is set, but there is no targets.maps to resize")
-        if self.augmentation == "cached" and self.views < 1:
-            raise ConfigError(
-                f"targets.views is {self.views}; augmentation=cached needs at least 1 view"
-            )
+        if self.augmentation == "cached" and not self.views:
+            raise FieldError("targets.views", "is 0; augmentation=cached needs at least 1 view")
         if self.tokens == "pooled" and self.encoder.startswith("pixels"):
             raise ConfigError(
                 f"targets.encoder={self.encoder} has no class token; set targets.tokens=all"

@@ -4,9 +4,6 @@ All take flattened embeddings whose rows are already of unit length (`unit_rows`
 (Q, D) and targets (G, D) with G >= Q, target i belonging to prediction i. What lies beyond row Q of
 the targets serves as distractors for the predictions and asks no question of its own.
 The losses are in nats, at least 0 for hard targets; a prediction that knows nothing scores log(G).
-
-All take `chunk`: 0 writes the whole (Q, G) similarity matrix, any other number goes through it that
-many rows at a time (`mindeye.losses.chunked`), equal up to rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mindeye.losses.chunked import chunked_bimixco, chunked_soft_contrastive
 from mindeye.losses.mixco import MixCo, mixco_targets
 
 BIMIXCO_TEMPERATURE = 0.006
@@ -43,7 +39,6 @@ def bimixco_loss(
     temperature: float = BIMIXCO_TEMPERATURE,
     bidirectional: bool = True,
     as_published: bool = False,
-    chunk: int = 0,
 ) -> Tensor:
     """Cross-entropy between softmax similarities and the MixCo targets (paper, equation 2).
 
@@ -59,8 +54,6 @@ def bimixco_loss(
         Mean of brain to image and image to brain; else brain to image alone.
     as_published
         Targets with the published mistake, see `mixco_targets`.
-    chunk
-        Rows of similarities held at once, 0 for all.
 
     Returns
     -------
@@ -68,16 +61,6 @@ def bimixco_loss(
         Scalar, mean over queries.
     """
     _check_pair(prediction, target)
-    if chunk:
-        return chunked_bimixco(
-            prediction,
-            target,
-            mix,
-            temperature=temperature,
-            chunk=chunk,
-            bidirectional=bidirectional,
-            as_published=as_published,
-        )
     queries = len(prediction)
     logits = prediction @ target.T / temperature  # (Q, G)
     labels = (
@@ -97,17 +80,12 @@ def info_nce_loss(
     *,
     temperature: float,
     bidirectional: bool = True,
-    chunk: int = 0,
 ) -> Tensor:
     """InfoNCE: each prediction (Q, D) names its target among (G, D), and the other way round."""
-    return bimixco_loss(
-        prediction, target, temperature=temperature, bidirectional=bidirectional, chunk=chunk
-    )
+    return bimixco_loss(prediction, target, temperature=temperature, bidirectional=bidirectional)
 
 
-def soft_clip_loss(
-    prediction: Tensor, target: Tensor, *, temperature: float, chunk: int = 0
-) -> Tensor:
+def soft_clip_loss(prediction: Tensor, target: Tensor, *, temperature: float) -> Tensor:
     """SoftCLIP: the similarities of the targets among themselves are the labels.
 
     The paper's equation 3; both directions are averaged.
@@ -118,10 +96,8 @@ def soft_clip_loss(
         (Q, D) and (G, D), G >= Q, unit rows.
     temperature
         Positive; divides both the logits and the labels' logits.
-    chunk
-        Rows of similarities held at once, 0 for all.
     """
-    return soft_contrastive_loss(prediction, target, target, temperature=temperature, chunk=chunk)
+    return soft_contrastive_loss(prediction, target, target, temperature=temperature)
 
 
 def soft_contrastive_loss(
@@ -130,7 +106,6 @@ def soft_contrastive_loss(
     target_augmented: Tensor,
     *,
     temperature: float = SOFT_CONTRASTIVE_TEMPERATURE,
-    chunk: int = 0,
 ) -> Tensor:
     """Match the similarity of targets to their augmented views (low-level maps, appendix A.4).
 
@@ -143,18 +118,12 @@ def soft_contrastive_loss(
         first one does.
     temperature
         Positive.
-    chunk
-        Rows of similarities held at once, 0 for all.
     """
     _check_pair(prediction, target)
     if target.shape != target_augmented.shape:
         raise ValueError(
             f"target {tuple(target.shape)} and target_augmented {tuple(target_augmented.shape)} "
             "must be two views of the same images"
-        )
-    if chunk:
-        return chunked_soft_contrastive(
-            prediction, target, target_augmented, temperature=temperature, chunk=chunk
         )
     queries = len(prediction)
     logits = prediction @ target_augmented.T / temperature  # (Q, G)
@@ -173,12 +142,6 @@ def cosine_between(start: float, end: float, progress: float) -> float:
     """
     share = min(max(progress, 0.0), 1.0)
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
-
-
-def cosine_anneal(start: float, end: float, steps: int) -> Tensor:
-    """List the values of `cosine_between` at `steps` even points, both ends included; (steps,)."""
-    last = max(steps - 1, 1)
-    return torch.tensor([cosine_between(start, end, step / last) for step in range(steps)])
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

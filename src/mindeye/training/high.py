@@ -12,10 +12,10 @@ from mindeye.config import HighConfig
 from mindeye.data.dataset import Batch
 from mindeye.diffusion import draw_prior, prior_loss
 from mindeye.diffusion.objective import PriorDraw
+from mindeye.losses import LOSSES
 from mindeye.losses.contrastive import (
     bimixco_loss,
     cosine_between,
-    info_nce_loss,
     soft_clip_loss,
     unit_rows,
 )
@@ -166,7 +166,7 @@ class HighObjective:
         """Return the loss `contrastive` of all rows."""
         config = self.config.contrastive
         prediction, actual = unit_rows(embedding.float()), unit_rows(draw.target)
-        temperature, chunk = draw.temperature, config.chunk
+        temperature = draw.temperature
         if draw.mix is not None:
             loss = bimixco_loss(
                 prediction,
@@ -175,12 +175,9 @@ class HighObjective:
                 bidirectional=config.mixing == "bimixco",
                 as_published=config.published_targets,
                 temperature=temperature,
-                chunk=chunk,
             )
-        elif config.soft == "softclip":
-            loss = soft_clip_loss(prediction, actual, temperature=temperature, chunk=chunk)
         else:
-            loss = info_nce_loss(prediction, actual, temperature=temperature, chunk=chunk)
+            loss = LOSSES[config.soft](prediction, actual, temperature=temperature)
         return {"contrastive": loss}
 
     def validate(self, model: nn.Module, *, rng: torch.Generator) -> dict[str, float]:

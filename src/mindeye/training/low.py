@@ -120,7 +120,6 @@ class LowObjective:
         loss = soft_contrastive_loss(
             *(unit_rows(view.float()) for view in views),
             temperature=self.config.contrastive_temperature,
-            chunk=self.config.contrastive_chunk,
         )
         return {"maps": loss}
 
