@@ -22,7 +22,9 @@ decoder = mindeye.BrainDecoder(
     config={"decoder": {"width": 256}, "optim": {"epochs": 6, "batch_size": 32}}
 ).fit(subject)
 seen = decoder.predict(subject)
-print(f"right picture first, of {len(seen)}: {decoder.score(subject):.2f} (chance {1 / len(seen):.3f})")
+print(
+    f"right picture first, of {len(seen)}: {decoder.score(subject):.2f} (chance {1 / len(seen):.3f})"
+)
 
 # %%
 # The same question to a linear decoder, which is always worth asking.

@@ -22,7 +22,9 @@ betas = signal[shown] + rng.standard_normal((120, 200))
 
 # %%
 # Betas are z-scored on training trials, images are split (no image is ever on two sides).
-subject = mindeye.Subject.from_arrays(betas, dict(zip(ids, images, strict=True)), [ids[i] for i in shown])
+subject = mindeye.Subject.from_arrays(
+    betas, dict(zip(ids, images, strict=True)), [ids[i] for i in shown]
+)
 print({name: len(members) for name, members in subject.splits.items()})
 
 # %%
@@ -32,7 +34,9 @@ from mindeye.errors import MindEyeError
 broken = betas.copy()
 broken[3, 5] = np.nan
 try:
-    mindeye.Subject.from_arrays(broken, dict(zip(ids, images, strict=True)), [ids[i] for i in shown])
+    mindeye.Subject.from_arrays(
+        broken, dict(zip(ids, images, strict=True)), [ids[i] for i in shown]
+    )
 except MindEyeError as error:
     print(error)
 

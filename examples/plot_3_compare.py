@@ -7,7 +7,6 @@ tested stimulus by stimulus.
 """
 
 # %%
-import numpy as np
 
 import mindeye
 from mindeye.data.simulation import SimulateConfig

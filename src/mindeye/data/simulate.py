@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -256,8 +257,10 @@ def _measure(
     )
 
 
-def simulate_subject(config: SimulateConfig, seed: int, out: Path) -> Subject:
-    """Write a simulated subject.
+def simulate_subject(
+    config: SimulateConfig | None = None, seed: int = 0, out: str | Path | None = None
+) -> Subject:
+    """Simulate a subject that looks at procedural scenes.
 
     Betas are z-scored within sessions on training trials, like NSD's. The folder `truth` keeps
     noise-free responses and the noise model in the same units, for `ideal.log_likelihood`.
@@ -265,13 +268,28 @@ def simulate_subject(config: SimulateConfig, seed: int, out: Path) -> Subject:
     Parameters
     ----------
     config
-        Sizes and noise.
+        Sizes and noise; those of the demo by default.
     seed
-        Same seed and config, same files.
+        Seed of everything random: same seed and config, same bytes.
     out
-        Folder to write.
+        Folder to write; None holds the subject in memory.
+
+    Returns
+    -------
+    Subject
+        Betas, trials and stimuli with splits, and what an ideal observer needs.
+
+    Examples
+    --------
+    >>> subject = simulate_subject(SimulateConfig(train=12, test=4, voxels=30), seed=0)
+    >>> subject.betas_of("test").shape
+    (4, 30)
     """
-    return write_simulation(simulate(config, seed), out)
+    simulation = simulate(config or SimulateConfig(), seed)
+    if out is not None:
+        return write_simulation(simulation, Path(out))
+    with TemporaryDirectory(prefix="mindeye-") as folder:
+        return write_simulation(simulation, Path(folder) / "subject").in_memory()
 
 
 def write_simulation(simulation: Simulation, out: Path) -> Subject:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,16 @@ class Subject:
             voxels=self.voxels,
             info=self.info,
             more={name: self.array(name) for name in more},
+        )
+
+    def in_memory(self) -> Subject:
+        """Return the same subject, held in memory, which no longer needs its folder."""
+        names = [n for n in self.info["sha256"] if n.endswith(".npy") and n != "betas.npy"]
+        return replace(
+            self,
+            path=Path(f"{self.info['subject']} in memory"),
+            betas=np.array(self.betas),
+            arrays={name: np.array(self.array(name)) for name in names},
         )
 
     def array(self, name: str) -> NDArray[Any]:

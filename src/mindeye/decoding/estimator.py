@@ -119,7 +119,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _keep(self, subject: Subject) -> None:
         images = subject.pictures_of(subject.splits["train"][:REFERENCE_IMAGES])
-        self.fitted_ = Fitted(subject.betas.shape[1], getattr(subject, "scaler", None), images)
+        self.fitted_ = Fitted(subject.betas.shape[1], subject.scaler, images)
 
     def _betas(
         self,

@@ -71,20 +71,10 @@ def prepare_arrays(
         recording, test = replace(recording, test_sets={GIVEN: given}), GIVEN
     config = PrepareConfig(test=test, seed=seed, **choices)
     with TemporaryDirectory(prefix="mindeye-") as folder:
-        return in_memory(prepare(recording, Path(folder) / "subject", config, preview=False))
-
-
-def in_memory(subject: Subject) -> Subject:
-    """Return a subject that no longer needs its folder."""
-    names = [n for n in subject.info["sha256"] if n.endswith(".npy") and n != "betas.npy"]
+        subject = prepare(recording, Path(folder) / "subject", config, preview=False).in_memory()
+    # The key speaks of a preparation that could go on in its folder.
     preparation = {k: v for k, v in subject.info["preparation"].items() if k != "key"}
-    return replace(
-        subject,
-        path=Path(f"{subject.info['subject']} in memory"),
-        info={**subject.info, "preparation": preparation},
-        betas=np.array(subject.betas),
-        arrays={name: np.array(subject.array(name)) for name in names},
-    )
+    return replace(subject, info={**subject.info, "preparation": preparation})
 
 
 def _split_column(trials: pd.DataFrame, splits: Mapping[str, Sequence[Any]]) -> pd.Series[Any]:
