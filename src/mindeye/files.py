@@ -57,8 +57,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def naming_full_disk(path: Path) -> Iterator[None]:
+def naming_full_disk(path: Path, kept: str = "finished stages are kept") -> Iterator[None]:
     """Turn the error of a write that found no space into one that says so.
+
+    Parameters
+    ----------
+    path
+        The file that is written.
+    kept
+        What is not lost by it, for the message.
 
     Raises
     ------
@@ -71,14 +78,16 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         if _is_full_disk(error, path.parent):
             raise MindEyeError(
                 f"no space left on the disk while writing {path}; free some and run the same "
-                "command again, finished stages are kept"
+                f"command again, {kept}"
             ) from error
         raise
 
 
 def _is_full_disk(error: Exception, folder: Path) -> bool:
     """Tell a full disk, also where a library hides the system's error (NumPy, safetensors)."""
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if "No space left" in str(error):
         return True
     return isinstance(error, OSError) and shutil.disk_usage(folder).free < SMALLEST_FREE
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mindeye import arrays
 from mindeye.data.scenes import draw_scene, make_scenes
 from mindeye.processes import join_processes
-from mindeye.targets import partial
 from mindeye.targets.augment import recolour
 from mindeye.targets.encoders import load_encoder
 from mindeye.targets.store import write_embeddings
@@ -23,7 +23,7 @@ COUNT, BATCH = 29, 4
 def main(out: str, cut_after: int) -> None:
     processes = join_processes("cpu")
     torch.set_num_threads(1)
-    partial.KEEP_EVERY = 0.0
+    arrays.KEEP_EVERY = 0.0
     folder, encoder = Path(out), load_encoder("zoo", device=processes.device)
     pictures = np.stack([draw_scene(s) for s in make_scenes(COUNT, 5)])
     batches = []

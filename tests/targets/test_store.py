@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from mindeye import arrays
+from mindeye.arrays import ArrayWriter
 from mindeye.errors import CheckpointError, DataError, MindEyeError
-from mindeye.targets import partial
 from mindeye.targets.store import read_embeddings, write_embeddings
 from mindeye.targets.views import StoredTargets
 
@@ -77,7 +78,7 @@ def cut_off_after(calls: int) -> Callable[[torch.Tensor], torch.Tensor]:
 def test_a_resumed_embedding_equals_an_uninterrupted_one_byte_for_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partial, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(arrays, "KEEP_EVERY", 0.0)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     write_embeddings(whole, "e", mean_colour, PICTURES, fingerprint="f", batch_size=3)
     with pytest.raises(KeyboardInterrupt):
@@ -102,7 +103,7 @@ def test_rows_written_after_the_last_safe_count_are_computed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a power cut: the file is longer than the count, and its end is torn."""
-    monkeypatch.setattr(partial, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(arrays, "KEEP_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         write_embeddings(tmp_path, "e", cut_off_after(2), PICTURES, fingerprint="f", batch_size=3)
     with (tmp_path / ".e.npy.partial").open("ab") as file:
@@ -116,7 +117,7 @@ def test_rows_written_after_the_last_safe_count_are_computed_again(
 def test_an_interrupted_embedding_of_another_identity_is_thrown_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fingerprint: str, batch_size: int
 ) -> None:
-    monkeypatch.setattr(partial, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(arrays, "KEEP_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         write_embeddings(tmp_path, "e", cut_off_after(2), PICTURES, fingerprint="f", batch_size=3)
     stored = write_embeddings(
@@ -133,15 +134,15 @@ def test_an_interrupted_embedding_of_another_identity_is_thrown_away(
 def test_a_full_disk_is_told_and_keeps_what_is_embedded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partial, "KEEP_EVERY", 0.0)
-    real, calls = partial.Partial.append, iter(range(9))
+    monkeypatch.setattr(arrays, "KEEP_EVERY", 0.0)
+    real, calls = ArrayWriter.append, iter(range(9))
 
-    def full(self: partial.Partial, block: np.ndarray) -> None:
+    def full(self: ArrayWriter, block: np.ndarray) -> None:
         if next(calls) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(self, block)
 
-    monkeypatch.setattr(partial.Partial, "append", full)
+    monkeypatch.setattr(ArrayWriter, "append", full)
     with pytest.raises(MindEyeError, match="no space left on the disk"):
         write_embeddings(tmp_path, "e", mean_colour, PICTURES, fingerprint="f", batch_size=3)
     stored = write_embeddings(

@@ -17,21 +17,20 @@ Every array opens memory-mapped: ``numpy.load(path, mmap_mode="r")``.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
-from math import gcd, prod
+from math import gcd
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mindeye.arrays import array_writer
 from mindeye.config.fingerprints import config_hash
 from mindeye.decoding.prediction import Prediction
 from mindeye.errors import CheckpointError, DataError, MissingDependencyError
 from mindeye.files import (
     atomic_path,
-    naming_full_disk,
     open_array,
     provenance,
     read_json,
@@ -123,7 +122,7 @@ def export_embeddings(
         return _described(folder)
     seeds = candidate_seeds(work.config.seed, len(ids), draws, purpose=1)
     _write_predictions(work, folder, len(ids))
-    _write_samples(work, folder, seeds, draws)
+    _write_samples(work, folder, seeds, draws, key)
     if has_pooled(work.encoder):
         samples = open_array(folder / "samples.npy", "export again")
         write_array(folder / "samples_pooled.npy", np.ascontiguousarray(samples[:, 0]))
@@ -206,19 +205,18 @@ def _blocks(work: Workspace, count: int, draws: int) -> Iterator[slice]:
             yield slice(start, min(start + size, high))
 
 
-def _write_samples(work: Workspace, folder: Path, seeds: list[int], draws: int) -> None:
+def _write_samples(work: Workspace, folder: Path, seeds: list[int], draws: int, key: Any) -> None:
     """Sample the prior, some stimuli at a time; blocks that an earlier call left are kept."""
     path = folder / "samples.npy"
     if path.is_file():
         return
     backbone, brain = (_prediction(work, name) for name in ("backbone", "contrastive"))
     count = len(seeds) // draws
-    shape = (draws, *backbone.shape[1:])
-    partial = folder / ".samples.npy.partial"
     blocks = list(_blocks(work, count, draws))
-    with naming_full_disk(path), partial.open("r+b" if partial.is_file() else "w+b") as file:
-        done = _resume(file, (count * draws, *backbone.shape[1:]), [b.stop for b in blocks], shape)
-        left = [b for b in blocks if b.stop > done]
+    # Blocks must be cut where an uninterrupted call cuts them.
+    key = [key, PRIOR_BATCH]
+    with array_writer(path, len(seeds), np.float32, key=key) as array:
+        left = [b for b in blocks if b.start * draws >= array.done]
         for block in track(left, "export", total=len(blocks), done=len(blocks) - len(left)):
             part = Prediction(
                 np.array(backbone[block]), np.array(brain[block]), work.test_ids[block]
@@ -226,28 +224,8 @@ def _write_samples(work: Workspace, folder: Path, seeds: list[int], draws: int) 
             chosen = seeds[block.start * draws : block.stop * draws]
             values = work.decoder.sample(part, chosen).numpy()
             _refuse_infinite(values, path, block.start * draws)
-            file.write(np.ascontiguousarray(values, dtype=np.float32).data.cast("B"))
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def _resume(file: Any, shape: tuple[int, ...], stops: list[int], stimulus: tuple[int, ...]) -> int:
-    """Bring a partial file to the end of its last whole block; return the stimuli before that."""
-    file.seek(0, os.SEEK_END)
-    size = file.tell()
-    file.seek(0)
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
-        "fortran_order": False,
-        "shape": shape,
-    }
-    np.lib.format.write_array_header_1_0(file, header)
-    start, each = file.tell(), 4 * prod(stimulus)
-    done = max((s for s in stops if start + s * each <= size), default=0)
-    file.seek(start + done * each)
-    file.truncate()
-    return done
+            array.append(values)
+            array.keep()
 
 
 def _write_table(work: Workspace, folder: Path, ids: list[str], seeds: list[int]) -> None:

@@ -30,11 +30,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.arrays import array_writer
 from mindeye.errors import DataError
 from mindeye.files import open_array, read_json, write_json
 from mindeye.models.pipelines import HighLevel
 from mindeye.progress import track
-from mindeye.runs.appending import appended_array
 from mindeye.runs.regions import MOST_REGIONS, Region, random_set, regions_of
 from mindeye.runs.workspace import Workspace
 
@@ -152,7 +152,7 @@ def _write(work: Workspace, model: HighLevel, betas: Tensor, path: Path) -> None
     """Predict contrastive tokens of betas (S, V) a block at a time, and write them."""
     shape = (len(betas), work.sizes.tokens, work.sizes.width)
     kind = np.float32 if prod(shape) * 4 <= SINGLE_PRECISION_BYTES else np.float16
-    with appended_array(path, shape, kind) as append:
+    with array_writer(path, len(betas), kind) as array:
         for block in torch.split(betas, BLOCK):
             tokens = model(block.to(work.device)).contrastive.float().cpu().numpy()
             with np.errstate(over="ignore"):
@@ -162,7 +162,7 @@ def _write(work: Workspace, model: HighLevel, betas: Tensor, path: Path) -> None
                     f"{path}: a predicted token is not finite or too large for {kind.__name__}; "
                     "evaluate.controls=false leaves the controls out"
                 )
-            append(values)
+            array.append(values)
 
 
 def trial_predictions(work: Workspace) -> tuple[list[str], dict[int, NDArray[np.floating]]]:

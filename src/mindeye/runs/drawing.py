@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mindeye.arrays import ArrayWriter, array_writer
 from mindeye.data.images import to_pictures
 from mindeye.decoding.prediction import Prediction
 from mindeye.decoding.reconstructor import blended, draw_systems
 from mindeye.files import write_array, write_json
 from mindeye.generation.generators import Generator
-from mindeye.runs.appending import Append, appended_array
 from mindeye.runs.drawing_baselines import draw_baselines
 from mindeye.runs.workspace import Workspace
 
@@ -88,7 +88,7 @@ class _Kept:
     def __init__(self, work: Workspace, stack: ExitStack, draws: int) -> None:
         self.work, self.stack, self.draws = work, stack, draws
         self.wanted = draws > 1 and work.config.reconstruct.keep_candidates
-        self.files: dict[str, Append] = {}
+        self.files: dict[str, ArrayWriter] = {}
 
     def passing(self, name: str, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield images (n, 3, H, W), stimulus-major, as they come."""
@@ -96,11 +96,11 @@ class _Kept:
             if self.wanted:
                 pictures = to_pictures(batch)
                 if name not in self.files:
-                    self.files[name] = self._opened(name, pictures.shape[1:])
-                self.files[name](pictures)
+                    self.files[name] = self._opened(name)
+                self.files[name].append(pictures)
             yield batch
 
-    def _opened(self, name: str, shape: tuple[int, ...]) -> Append:
+    def _opened(self, name: str) -> ArrayWriter:
         path = self.work.folder / "reconstruct" / f"{name}_candidates.npy"
-        whole = (len(self.work.drawn_ids), self.draws, *shape)
-        return self.stack.enter_context(appended_array(path, whole, np.uint8))
+        rows = (len(self.work.drawn_ids), self.draws)
+        return self.stack.enter_context(array_writer(path, rows, np.uint8))

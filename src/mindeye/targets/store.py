@@ -4,8 +4,7 @@
 
     DIR/NAME.npy            (S, ...) float32 or float16, finished
         NAME.json           its identity; written after the array, which counts only with it
-        .NAME.npy.partial   an array still being written, row by row
-        .NAME.partial.json  its identity and how many of its rows are safe on disk
+        .NAME.npy.partial   an array still being written, see `mindeye.arrays`
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.arrays import array_writer
 from mindeye.data.images import to_images
 from mindeye.errors import CheckpointError, DataError
 from mindeye.files import NPY_ERRORS, read_json, write_json
 from mindeye.processes import Processes
 from mindeye.progress import track
-from mindeye.targets.partial import Partial
 
 Stored = Literal["float32", "float16"]
 Prepare = Callable[[Tensor, range], Tensor]
@@ -128,24 +127,19 @@ def write_embeddings(
     if _from_first(processes, int(done)):
         return read_embeddings(folder, name, fingerprint=fingerprint)
     # The batch size is part of it: batches must be cut where an uninterrupted call cuts them.
-    identity = {
-        "fingerprint": fingerprint,
-        "count": len(pictures),
-        "batch_size": batch_size,
-        "stored": stored,
-    }
+    key = {"fingerprint": fingerprint, "batch_size": batch_size}
     if not first:
         for _ in _blocks(job, processes, _from_first(processes, 0)):
             pass
         processes.wait()
         return read_embeddings(folder, name, fingerprint=fingerprint)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Partial(folder, name, identity) as partial:
-        for block in _blocks(job, processes, _from_first(processes, partial.rows)):
-            partial.append(block)
+    with array_writer(
+        folder / f"{name}.npy", len(pictures), stored, key=key, kept="what is embedded is kept"
+    ) as array:
+        for block in _blocks(job, processes, _from_first(processes, array.done)):
+            array.append(block)
         # An old identity must not stand beside a new array, not even for a moment.
         (folder / f"{name}.json").unlink(missing_ok=True)
-        partial.finish(folder / f"{name}.npy")
     content = {"fingerprint": fingerprint, "count": len(pictures), "stored": stored}
     write_json(folder / f"{name}.json", content)
     processes.wait()
