@@ -40,18 +40,18 @@ def add_compare(verbs: Any, new: NewParser) -> None:
 
 def compare(flags: Namespace) -> str:
     """Return the text that ``compare`` prints."""
-    from mindeye.metrics import comparison_files
-    from mindeye.metrics.comparison import PairedConfig
-    from mindeye.metrics.comparison_inputs import parse_systems, read_both
-    from mindeye.metrics.comparison_table import compare as compare_runs
+    from mindeye.metrics import comparison, comparison_output
 
-    pairs, notes = read_both(flags.run_a, flags.run_b)
-    systems = parse_systems(flags.system, flags.systems, pairs)
-    config = PairedConfig(flags.level, flags.resamples, flags.seed)
-    names = (str(flags.run_a), str(flags.run_b))
-    found = compare_runs(pairs, systems, config, names=names, notes=notes)
-    text = comparison_files.text_of(found)
+    table = comparison.compare(
+        flags.run_a,
+        flags.run_b,
+        systems=comparison.parse_systems(flags.system, flags.systems),
+        level=flags.level,
+        resamples=flags.resamples,
+        seed=flags.seed,
+    )
+    text = comparison_output.text_of_comparison(table)
     if flags.out is None:
         return text
-    comparison_files.write_comparison(found, flags.out)
+    comparison_output.write_comparison(table, flags.out)
     return f"{text}\n\n{flags.out} holds compare.json, compare.csv and compare.png"

@@ -22,7 +22,7 @@ from mindeye.config import RunConfig
 from mindeye.config.fingerprints import config_dict, differing_fields, filled
 from mindeye.errors import ConfigError, DataError
 from mindeye.files import read_json, stage_done
-from mindeye.metrics.comparison_inputs import read_scored_run
+from mindeye.metrics.scored_runs import read_scored_run
 from mindeye.metrics.table import Row
 from mindeye.progress import track
 from mindeye.runs.pipeline import run_all, stage_keys

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mindeye.commands.ablation_plan import AblationRow
 from mindeye.controls.permutation import permutation_p
-from mindeye.metrics.comparison import adjusted, sign_flip_p
-from mindeye.metrics.comparison_table import unlike
+from mindeye.metrics.comparison import unlike
+from mindeye.metrics.paired import adjusted, sign_flip_p
 from mindeye.metrics.table import Row
 from mindeye.metrics.uncertainty import Interval, paired_difference
 

@@ -1,270 +1,318 @@
-"""Paired tests: is one system better than another on the same stimuli, or on the same subjects.
+"""The comparison of two scored runs: every metric that both have, tested on what both scored.
 
-Scores of both systems are paired by stimulus, so that what makes a stimulus easy for both cancels.
-Beside the difference stand its bootstrap interval, the p of a sign-flip permutation test, that p
-adjusted for all tests of the comparison, and the size of the effect.
+Scores are set against each other only if they answer the same question: the same version of the
+metric, the same chance level (top-1 of 300 pictures is not top-1 of 100), pictures of the same
+size. What is not compared is named with its reason.
 
-Axes: S stimuli, M subjects.
+Axes: S stimuli.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.errors import DataError
-from mindeye.metrics.uncertainty import Interval, Statistic, group_difference, paired_difference
+from mindeye.errors import DataError, UsageError
+from mindeye.metrics.paired import (
+    NEITHER,
+    SAME,
+    Difference,
+    PairedConfig,
+    adjusted,
+    difference_of,
+    group_difference_of,
+    lower_is_better,
+    statistic_of,
+    stream,
+    verdict,
+)
+from mindeye.metrics.scored_runs import Name, ScoredRun, read_pairs
+from mindeye.metrics.table import Row
+from mindeye.progress import track
 
-Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+FEW_SUBJECTS = 6
+"""With fewer, flipping the signs of subjects cannot give a p below .05 (2 / 2^5 = .0625)."""
 
-UNDIRECTED = ("effective_rank", "out_of_span")
-"""Metrics of which neither more nor less is better by itself: they are not compared."""
-
-A_BETTER, B_BETTER, NEITHER, SAME = "A better", "B better", "neither", "same"
-
-_BATCH = 2_000_000
-"""Signs that are drawn at a time, so that a test of many stimuli keeps to some 100 MB."""
-
-
-@dataclass(frozen=True)
-class PairedConfig:
-    """How two systems are compared.
-
-    Parameters
-    ----------
-    level
-        Of the intervals, between 0 and 1; a verdict takes an adjusted p below 1 - level.
-    resamples
-        Bootstrap resamples, and permutations where not all can be counted out.
-    seed
-        Of both; every metric of every system has a stream of its own.
-    """
-
-    level: float = 0.95
-    resamples: int = 10_000
-    seed: int = 0
+Pairs = Mapping[str, tuple[ScoredRun, ScoredRun]]
+"""Subject to its two runs; the name is empty for two single runs."""
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What system A scores more than system B.
+class _Paired(NamedTuple):
+    """Scores of both systems on the stimuli that both have (S), and what to note about them."""
+
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    notes: Sequence[str]
+
+
+class _Test(NamedTuple):
+    """System of A, system of B and metric; the differences by subject; what to note."""
+
+    name: tuple[str, str, str]
+    differences: Mapping[str, Difference]
+    note: str
+
+
+def compare(
+    a: Path | str | pd.DataFrame,
+    b: Path | str | pd.DataFrame,
+    *,
+    systems: Sequence[tuple[str, str]] = (),
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Test two scored runs against each other, stimulus by stimulus.
 
     Parameters
     ----------
     a, b
-        Score of either on the stimuli that both have.
-    value, low, high
-        A - B and the ends of its bootstrap interval.
-    p
-        Of the sign-flip permutation test, two-sided.
-    effect
-        Mean of the differences over their standard deviation (Cohen's d_z; Lakens 2013, Frontiers
-        in Psychology 4:863, equation 6); None where it has none.
-    n
-        Stimuli.
-    """
-
-    a: float
-    b: float
-    value: float
-    low: float
-    high: float
-    p: float
-    effect: float | None
-    n: int
-
-
-def lower_is_better(metric: str) -> bool | None:
-    """Tell a metric's direction; None for `UNDIRECTED` ones."""
-    if metric.startswith(UNDIRECTED):
-        return None
-    return metric.startswith("distance") or metric.endswith("median_rank")
-
-
-def statistic_of(metric: str) -> Statistic:
-    """Return what makes a score of the scores per stimulus: the median of ranks, else the mean."""
-    return np.median if metric.endswith("median_rank") else np.mean
-
-
-def stream(config: PairedConfig, *name: str) -> np.random.Generator:
-    """Return the random numbers of one test; another test more or less does not move them."""
-    return np.random.default_rng([config.seed, zlib.crc32("\0".join(name).encode())])
-
-
-def sign_flip_p(
-    first: NDArray[Any],
-    second: NDArray[Any],
-    rng: np.random.Generator,
-    *,
-    resamples: int = 10_000,
-    statistic: Statistic = np.mean,
-) -> float:
-    """Two-sided p of a paired permutation test: which of the two scored what is exchanged.
-
-    If the systems do not differ, a stimulus could as well have had its two scores the other way
-    round, which flips the sign of its difference (Good 2005, Permutation, Parametric and Bootstrap
-    Tests of Hypotheses, section 3.2; `scipy.stats.permutation_test` with ``"samples"``).
-
-    Parameters
-    ----------
-    first, second : array (S,)
-        Finite scores of two systems in the same order of stimuli.
-    rng : numpy.random.Generator
-        Draws the permutations.
-    resamples : int
-        Permutations drawn; if there are no more than these, all are counted and p is exact.
-    statistic : callable
-        Of either system, with ``axis``; tested is the difference of the two.
+        Folders that `mindeye run` or `mindeye evaluate` scored; two folders that hold one such
+        folder a subject under the same names, which are compared over subjects; or tables of
+        scores per stimulus with the columns ``system``, ``metric``, ``stimulus_id``, ``value``.
+    systems
+        System of A and system of B that are set against each other; by default every system that
+        both have, against itself.
+    level
+        Level of the intervals; a verdict takes an adjusted p below 1 - level.
+    resamples
+        Bootstrap resamples, and permutations where not all can be counted out.
+    seed
+        Seed of both.
 
     Returns
     -------
-    float
-        In (0, 1]; at least 2 / 2^S where exact and 2 / (resamples + 1) where drawn (Phipson &
-        Smyth 2010: the observed order counts as one). 1 if all pairs are equal.
+    DataFrame
+        One row a test with an empty ``subject``, each followed by a row a subject if there are
+        several: scores of A and B, difference with interval, p, effect, p adjusted for all tests,
+        verdict. ``attrs`` holds the settings, ``notes``, and what was ``left_out`` and why.
 
     Raises
     ------
+    UsageError
+        If a system is not there, a folder would be compared with itself, or a setting makes no
+        sense.
     DataError
-        If the scores do not pair up.
+        If a folder is not scored or damaged, or nothing can be compared; says why.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({"system": "mine", "metric": "PixCorr",
+    ...                        "stimulus_id": list("abcdefgh"), "value": np.arange(8) / 8})
+    >>> better = scores.assign(value=scores.value + [.1, .2] * 4)
+    >>> table = compare(better, scores, resamples=200)
+    >>> table[["metric", "difference", "verdict"]].round(2).values.tolist()
+    [['PixCorr', 0.15, 'A better']]
     """
-    from scipy.stats import permutation_test
+    config = PairedConfig(level, resamples, seed)
+    sources = [Path(one) if isinstance(one, str) else one for one in (a, b)]
+    pairs, notes = read_pairs(*sources)
+    chosen = _checked_systems(pairs, systems)
+    tests: list[_Test] = []
+    left_out: list[str] = []
+    asked = [(*both, metric) for both in chosen for metric in _metrics(pairs, *both)]
+    for system_a, system_b, metric in track(asked, "paired tests"):
+        try:
+            scored = _paired(pairs, (system_a, metric), (system_b, metric))
+        except DataError as error:
+            names = system_a if system_a == system_b else f"{system_a} and {system_b}"
+            left_out.append(f"{metric} of {names}: {error}")
+            continue
+        name = (system_a, system_b, metric)
+        tests.append(_Test(name, _tested(scored, name, config), _note(scored, len(pairs))))
+    labels = [
+        str(one) if isinstance(one, Path) else f"table {which}"
+        for which, one in zip("AB", sources, strict=True)
+    ]
+    if not tests:
+        reason = left_out[0] if left_out else "they have no system and metric in common"
+        raise DataError(f"nothing of {labels[0]} and {labels[1]} can be compared: {reason}")
+    table = _table(tests, level)
+    subjects = [name for name in pairs if name]
+    table.attrs = {
+        "a": labels[0], "b": labels[1], "level": level, "resamples": resamples, "seed": seed,
+        "subjects": subjects, "notes": [*notes, *_few(subjects)], "left_out": left_out,
+    }  # fmt: skip
+    return table
 
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if first.shape != second.shape or first.ndim != 1 or not first.size:
-        raise DataError(f"a paired test needs pairs, got shapes {first.shape} and {second.shape}")
-    unequal = first != second
-    if unequal.sum() < 2:
-        # One pair the other way round is as far from 0: 2 / 2^1. SciPy wants two.
-        return 1.0
-    if statistic is np.mean:
-        # Ties add 0 whatever their sign: without them few pairs can be counted out exactly.
-        data: tuple[NDArray[np.float64], ...] = ((first - second)[unequal],)
 
-    else:
-        data = (first, second)
+def parse_systems(system: str, systems: str) -> list[tuple[str, str]]:
+    """Read which system of A is set against which one of B.
 
-    def tested(*scores: NDArray[np.float64], axis: int) -> Any:
-        own = [statistic(one, axis=axis) for one in scores]
-        return own[0] if len(own) == 1 else own[0] - own[1]
+    Parameters
+    ----------
+    system
+        One system, compared with itself in the other run; empty for all.
+    systems
+        Text like ``both=high,mindeye=ridge``: a system of A = a system of B.
 
-    found = permutation_test(
-        data,
-        tested,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=resamples,
-        batch=max(1, _BATCH // data[0].size),
-        rng=rng,
+    Raises
+    ------
+    UsageError
+        If both are given, or the text is not of that form.
+    """
+    if system and systems:
+        raise UsageError("give --system or --systems, not both")
+    if not systems:
+        return [(system, system)] if system else []
+    pairs = [tuple(part.strip() for part in word.split("=")) for word in systems.split(",")]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise UsageError(f"--systems takes pairs like both=high,mindeye=ridge, not {systems!r}")
+    return [(pair[0], pair[1]) for pair in pairs]
+
+
+def _checked_systems(pairs: Pairs, systems: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    known = [
+        list(dict.fromkeys(s for both in pairs.values() for s in both[i].systems)) for i in (0, 1)
+    ]
+    chosen = list(dict.fromkeys(systems)) or [(s, s) for s in known[0] if s in known[1]]
+    for which, place in (("A", 0), ("B", 1)):
+        for name in (pair[place] for pair in chosen):
+            if name not in known[place]:
+                raise UsageError(
+                    f"{which} has no scores of a system {name!r}; known: {', '.join(known[place])}"
+                )
+    same = all(a.folder and b.folder and a.folder.samefile(b.folder) for a, b in pairs.values())
+    if same and any(a == b for a, b in chosen):
+        raise UsageError("A and B are the same folder; name two of its systems: --systems a=b")
+    return chosen
+
+
+def _metrics(pairs: Pairs, system_a: str, system_b: str) -> list[str]:
+    """Return the metrics with a direction that some subject has of both systems."""
+    found = {
+        metric: None
+        for a, b in pairs.values()
+        for system, metric in a.scores
+        if system == system_a and (system_b, metric) in b.scores
+    }
+    return [metric for metric in found if lower_is_better(metric) is not None]
+
+
+def _paired(pairs: Pairs, of_a: Name, of_b: Name) -> dict[str, _Paired]:
+    """Pair the scores of every subject by stimulus, or say why they do not pair up."""
+    scored = {
+        name: (a, b) for name, (a, b) in pairs.items() if of_a in a.scores and of_b in b.scores
+    }
+    versions = Counter(
+        str(run.versions.get(of_a[1]))
+        for both in scored.values()
+        for run in both
+        if run.folder is not None
     )
-    return float(found.pvalue)
+    if len(versions) > 1 or "None" in versions:
+        raise DataError(
+            f"its definition has other versions in other folders ({', '.join(sorted(versions))}); "
+            "score them again with one version of mindeye"
+        )
+    found = {}
+    for name, (a, b) in scored.items():
+        try:
+            found[name] = _of_subject(a, b, of_a, of_b)
+        except DataError as error:
+            raise DataError(f"{name}: {error}" if name else str(error)) from error
+    return found
 
 
-def adjusted(p_values: Sequence[float]) -> list[float]:
-    """Adjust p for the number of tests: false discovery rate by Benjamini & Hochberg (1995).
+def _of_subject(a: ScoredRun, b: ScoredRun, of_a: Name, of_b: Name) -> _Paired:
+    first, second = a.scores[of_a], b.scores[of_b]
+    notes = []
+    if a.folder is not None and b.folder is not None:
+        row_a, row_b = a.rows.get(of_a), b.rows.get(of_b)
+        if row_a is None or row_b is None:
+            raise DataError("metrics.json has no row for its scores; score the folder again")
+        if reason := unlike(row_a, row_b):
+            raise DataError(reason)
+        if row_a.k != row_b.k:
+            k = ["not stated" if row.k is None else str(row.k) for row in (row_a, row_b)]
+            notes.append(f"candidates a stimulus: {k[0]} in A, {k[1]} in B")
+    common = first.index.intersection(second.index, sort=False)
+    if not len(common):
+        raise DataError(
+            f"no stimulus in common ({len(first)} in A like {first.index[0]!r}, {len(second)} in B "
+            f"like {second.index[0]!r}); paired tests need the same test stimuli"
+        )
+    if len(common) < max(len(first), len(second)):
+        notes.insert(0, f"{len(common)} common stimuli of {len(first)} in A and {len(second)} in B")
+    values = [np.asarray(one.loc[common], dtype=np.float64) for one in (first, second)]
+    return _Paired(values[0], values[1], notes)
 
-    Calling all tests with an adjusted p below q different makes, on average, at most a share q of
-    the calls wrong, if tests are independent or positively dependent, as metrics of the same
-    pictures are.
-    """
-    from scipy.stats import false_discovery_control
 
-    if not p_values:
+def unlike(row_a: Row, row_b: Row) -> str:
+    """Say why two rows do not answer the same question; empty if they do."""
+    if row_a.chance is not None and row_b.chance is not None and row_a.chance != row_b.chance:
+        return (
+            f"chance is {row_a.chance:.4g} in A and {row_b.chance:.4g} in B, so they are not the "
+            "same question; score both on the same stimuli and pool"
+        )
+    sizes = [re.search(r"at (\d+) px", row.note) for row in (row_a, row_b)]
+    at = [found.group(1) if found else "another number of" for found in sizes]
+    if at[0] != at[1]:
+        return f"pictures were compared at {at[0]} and {at[1]} px; score both alike"
+    return ""
+
+
+def _tested(
+    scored: Mapping[str, _Paired], name: tuple[str, str, str], config: PairedConfig
+) -> dict[str, Difference]:
+    """Test one metric of one pair of systems: over all (empty name), then each subject."""
+    statistic = statistic_of(name[2])
+    pairs = [(one.a, one.b) for one in scored.values()]
+    found = {"": group_difference_of(pairs, stream(config, *name), config, statistic=statistic)}
+    for subject, one in scored.items():
+        if subject:
+            rng = stream(config, *name, subject)
+            found[subject] = difference_of(one.a, one.b, rng, config, statistic=statistic)
+    return found
+
+
+def _note(scored: Mapping[str, _Paired], n_subjects: int) -> str:
+    notes = [f"only of {', '.join(scored)}"] if len(scored) < n_subjects else []
+    notes += [f"{s}: {note}" if s else note for s, one in scored.items() for note in one.notes]
+    return "; ".join(dict.fromkeys(notes))
+
+
+def _table(tests: Sequence[_Test], level: float) -> pd.DataFrame:
+    """Adjust p for the number of tests, call verdicts, and put everything into rows."""
+    p_values = adjusted([test.differences[""].p for test in tests])
+    rows: list[dict[str, Any]] = []
+    for (name, differences, note), p in zip(tests, p_values, strict=True):
+        system_a, system_b, metric = name
+        called = verdict(differences[""], p, metric, level)
+        # That subjects cancel out does not make the systems the same.
+        if called == SAME and any(one.effect is not None for one in differences.values()):
+            called = NEITHER
+        rows += [
+            {
+                "subject": subject,
+                "metric": metric,
+                "system_a": system_a,
+                "system_b": system_b,
+                "lower_is_better": bool(lower_is_better(metric)),
+                **one._asdict(),
+                "p_adjusted": None if subject else p,
+                "verdict": "" if subject else called,
+                "note": "" if subject else note,
+            }
+            for subject, one in differences.items()
+        ]
+    return pd.DataFrame(rows).astype({"effect": float, "p_adjusted": float})
+
+
+def _few(subjects: Sequence[str]) -> list[str]:
+    count = len(subjects)
+    if count == 0 or count >= FEW_SUBJECTS:
         return []
-    return [float(p) for p in false_discovery_control(np.asarray(p_values), method="bh")]
-
-
-def difference_of(
-    first: NDArray[Any],
-    second: NDArray[Any],
-    rng: np.random.Generator,
-    config: PairedConfig,
-    *,
-    statistic: Statistic = np.mean,
-) -> Difference:
-    """Compare two systems on the same stimuli of one subject.
-
-    Parameters
-    ----------
-    first, second : array (S,)
-        Finite scores of A and of B in the same order of stimuli.
-    rng : numpy.random.Generator
-        Draws resamples and permutations.
-    config : PairedConfig
-        Level and resamples.
-    statistic : callable
-        Of either system.
-
-    Raises
-    ------
-    DataError
-        If the scores do not pair up or are not finite.
-    """
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    bounds = paired_difference(
-        first, second, rng, level=config.level, resamples=config.resamples, statistic=statistic
-    )
-    p = sign_flip_p(first, second, rng, resamples=config.resamples, statistic=statistic)
-    a, b = (float(statistic(values, axis=-1)) for values in (first, second))
-    return _difference(a, b, bounds, p, first - second, first.size)
-
-
-def group_difference_of(
-    pairs: Sequence[Pair],
-    rng: np.random.Generator,
-    config: PairedConfig,
-    *,
-    statistic: Statistic = np.mean,
-) -> Difference:
-    """Compare two systems over subjects, each a random draw from many.
-
-    The interval is `group_difference`'s. Signs are flipped for whole subjects, since it is
-    subjects that are independent: with M of them p is at least 2 / 2^M, and fewer than six cannot
-    reach .05 however clear they are. The effect is over subjects too.
-
-    Parameters
-    ----------
-    pairs : sequence of M pairs of arrays (S_m,)
-        Scores of A and B for every subject.
-    rng, config, statistic
-        As in `difference_of`, which this is for one subject.
-    """
-    if len(pairs) == 1:
-        return difference_of(*pairs[0], rng, config, statistic=statistic)
-    bounds = group_difference(
-        pairs, rng, level=config.level, resamples=config.resamples, statistic=statistic
-    )
-    scores = np.array([[float(statistic(x, axis=-1)) for x in pair] for pair in pairs])  # (M, 2)
-    p = sign_flip_p(scores[:, 0], scores[:, 1], rng, resamples=config.resamples)
-    a, b = (float(x) for x in scores.mean(axis=0))
-    own = scores[:, 0] - scores[:, 1]
-    return _difference(a, b, bounds, p, own, sum(first.size for first, _ in pairs))
-
-
-def _difference(
-    a: float, b: float, bounds: Interval, p: float, units: NDArray[np.float64], n: int
-) -> Difference:
-    """Put a difference together; `units` (stimuli or subjects) give the size of the effect."""
-    spread = float(units.std(ddof=1)) if units.size > 1 else 0.0
-    effect = float(units.mean()) / spread if spread > 0 else None
-    return Difference(a, b, bounds.value, bounds.low, bounds.high, p, effect, n)
-
-
-def verdict(difference: Difference, p_adjusted: float, metric: str, level: float) -> str:
-    """Say which system is better, if the interval leaves out 0 and the adjusted p is small.
-
-    Returns
-    -------
-    str
-        ``A better``, ``B better``, ``neither`` (not shown, which is not the same as equal), or
-        ``same`` where no stimulus is scored differently.
-    """
-    if difference.value == 0 and difference.effect is None:
-        return SAME
-    if difference.low <= 0 <= difference.high or p_adjusted >= 1 - level:
-        return NEITHER
-    return A_BETTER if (difference.value > 0) != bool(lower_is_better(metric)) else B_BETTER
+    if count == 1:
+        return ["one subject: intervals speak for other stimuli, not for other subjects"]
+    return [
+        f"{count} subjects: intervals are wide since they rest on {count} independent numbers, "
+        f"and no p is below {2 / 2**count:.3g}"
+    ]

@@ -267,17 +267,13 @@ def text_of(frame: pd.DataFrame, words: Sequence[str]) -> str:
     Examples
     --------
     >>> print(text_of(pd.DataFrame({"system": ["ridge", "knn"], "n": ["9", "10"]}), ["system"]))
-    system  n
-    ridge   9
-    knn    10
+    system   n
+    ridge    9
+    knn     10
     """
-    filled = frame.loc[:, (frame != "").any()]
-    columns = {}
-    for name in filled:
-        cells = [str(name), *filled[name]]
-        if name in words:
-            width = max(map(len, cells))
-            cells = [cell.ljust(width) for cell in cells]
-        columns[cells[0]] = cells[1:]
-    lines = pd.DataFrame(columns).to_string(index=False).splitlines()
-    return "\n".join(line.rstrip() for line in lines)
+    columns = []
+    for name in frame.loc[:, (frame != "").any()]:
+        cells = [str(name), *frame[name]]
+        width = max(map(len, cells))
+        columns.append([c.ljust(width) if name in words else c.rjust(width) for c in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))

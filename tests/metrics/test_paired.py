@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, kstest, wilcoxon
 
 from mindeye.errors import DataError
-from mindeye.metrics.comparison import (
+from mindeye.metrics.paired import (
     Difference,
     PairedConfig,
     adjusted,
@@ -118,7 +118,7 @@ def test_adjusted_p_keeps_false_calls_rare_among_many_tests() -> None:
 
 def test_effect_and_scores_by_hand() -> None:
     found = difference_of(np.array([3.0, 5, 7]), np.array([2.0, 3, 4]), rng(), CONFIG)
-    assert (found.a, found.b, found.value, found.n) == (5, 3, 2, 3)
+    assert (found.a, found.b, found.difference, found.n) == (5, 3, 2, 3)
     assert found.effect == pytest.approx(2.0)  # differences 1, 2, 3
     assert found.p == pytest.approx(0.25)
     assert difference_of(np.ones(3), np.zeros(3), rng(), CONFIG).effect is None
@@ -129,7 +129,7 @@ def test_ranks_are_compared_by_their_medians() -> None:
     found = difference_of(
         first, second, rng(), CONFIG, statistic=statistic_of("brain_to_image_median_rank")
     )
-    assert (found.a, found.b, found.value) == (0, 1, -1)
+    assert (found.a, found.b, found.difference) == (0, 1, -1)
     assert statistic_of("PixCorr") is np.mean
 
 
@@ -150,7 +150,7 @@ def test_subjects_are_what_is_exchanged_in_a_group() -> None:
 def test_subjects_count_alike_however_many_stimuli_they_saw() -> None:
     pairs = [(np.full(2, 4.0), np.zeros(2)), (np.full(100, 1.0), np.zeros(100))]
     found = group_difference_of(pairs, rng(), CONFIG)
-    assert (found.a, found.b, found.value) == (2.5, 0, 2.5)
+    assert (found.a, found.b, found.difference) == (2.5, 0, 2.5)
     assert found.effect == pytest.approx(1.5 / np.std([1.5, -1.5], ddof=1) * 2.5 / 1.5)
 
 

@@ -1,0 +1,216 @@
+"""A comparison as text for a terminal, as ``compare.json``, ``compare.csv`` and ``compare.png``."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mindeye import files
+from mindeye.metrics.paired import A_BETTER, B_BETTER
+from mindeye.metrics.table import text_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LINES = 150
+"""More tests than these are not drawn: the picture would be too tall to be looked at."""
+
+COLOURS = {A_BETTER: "#0b6fa4", B_BETTER: "#c2571a"}
+"""Blue and orange: told apart by most people who do not see red and green."""
+
+_GREY, _INK, _SOFT = "#8a8f98", "#1d2430", "#d5d9e0"
+_LINE, _HEAD, _FOOT, _WIDTH = 0.24, 0.75, 0.75, 11.5
+"""Inches of a line, of what is above and below the lines, and of the picture's width."""
+
+
+def write_comparison(table: pd.DataFrame, folder: Path) -> None:
+    """Write ``compare.json``, ``compare.csv`` and ``compare.png`` atomically.
+
+    Parameters
+    ----------
+    table
+        What `mindeye.metrics.comparison.compare` returned.
+    folder
+        Folder to write to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / "compare.json", {**table.attrs, "tests": _nested(table)})
+    files.write_text(folder / "compare.csv", table.to_csv(index=False))
+    write_picture(table, folder / "compare.png")
+
+
+def _nested(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a record a test, with the differences of its subjects by name."""
+    tests: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    for row in records:
+        plain = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        subject = plain.pop("subject")
+        if subject:
+            kept = ("a", "b", "difference", "low", "high", "p", "effect", "n")
+            tests[-1]["subjects"][subject] = {name: plain[name] for name in kept}
+        else:
+            tests.append({**plain, "subjects": {}})
+    return tests
+
+
+def text_of_comparison(table: pd.DataFrame) -> str:
+    """Write the aligned table that a terminal shows, with what must be known around it."""
+    facts = table.attrs
+    level, tests = facts["level"], table[table["subject"] == ""]
+    several = len(facts["subjects"]) > 1
+    lines = [f"A = {facts['a']}", f"B = {facts['b']}", ""]
+    cells = pd.DataFrame([_cells(row) for row in table.itertuples()])
+    lines.append(text_of(cells, words=("system", "metric", "verdict")))
+    lines += [
+        "",
+        f"interval: {level:.4g} of {facts['resamples']} paired bootstrap resamples over "
+        f"{'subjects, then stimuli' if several else 'stimuli'}; p: sign-flip permutation of "
+        f"{'subjects' if several else 'stimuli'}, two-sided; adj. p: Benjamini-Hochberg over these "
+        f"{len(tests)} tests; d: mean difference / its SD.",
+        f"better: adj. p below {1 - level:.4g} and an interval without 0. neither: not shown, "
+        "which is not the same as equal.",
+    ]
+    shared = Counter(note for note in tests["note"] if note)
+    notes = [
+        *facts["notes"],
+        *(f"{note} ({n} of {len(tests)} tests)" for note, n in shared.items()),
+    ]
+    lines += [f"note: {note}" for note in notes]
+    return "\n".join([*lines, *(f"not compared: {reason}" for reason in facts["left_out"])])
+
+
+def _cells(row: Any) -> dict[str, str]:
+    of_subject = row.subject != ""
+    return {
+        "system": "" if of_subject else _system(row),
+        "metric": f"  {row.subject}" if of_subject else _metric(row),
+        "n": str(row.n),
+        "A": f"{row.a:.3f}",
+        "B": f"{row.b:.3f}",
+        "A - B": f"{row.difference:+.3f}",
+        "interval": f"[{row.low:+.3f}, {row.high:+.3f}]",
+        "p": _p(row.p),
+        "adj. p": "" if of_subject else _p(row.p_adjusted),
+        "d": "-" if math.isnan(row.effect) else f"{row.effect:+.2f}",
+        "verdict": row.verdict,
+    }
+
+
+def _p(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else f"{p:.0e}"
+
+
+def _system(row: Any) -> str:
+    same = row.system_a == row.system_b
+    return f"{row.system_a}" if same else f"{row.system_a} - {row.system_b}"
+
+
+def _metric(row: Any) -> str:
+    return f"{row.metric} (lower is better)" if row.lower_is_better else f"{row.metric}"
+
+
+def write_picture(table: pd.DataFrame, path: Path) -> None:
+    """Draw a comparison and write it as PNG, atomically; the same tests give the same bytes."""
+    import matplotlib
+
+    # What a user's own matplotlibrc says must not change the picture; "$" in a name is no formula.
+    plain = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith("backend")}
+    with matplotlib.rc_context({**plain, "text.parse_math": False}):
+        figure = draw(table)
+        with files.atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw a dot for every difference and a line for its interval, without pyplot.
+
+    Ranks have a panel of their own: they are counts of pictures and would press everything else
+    flat.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    test = (table["subject"] == "").cumsum()
+    ranks = table["metric"].str.endswith("median_rank") & (test <= MOST_LINES)
+    scores = ~table["metric"].str.endswith("median_rank") & (test <= MOST_LINES)
+    panels = [
+        (table[scores], "A - B, in the metric's own unit"),
+        (table[ranks], "A - B, in ranks (lower is better)"),
+    ]
+    panels = [(rows, label) for rows, label in panels if len(rows)]
+    # A panel takes a line for every test, and room for its axis below.
+    inches = [_LINE * ((rows["subject"] == "").sum() + 1) + _FOOT for rows, _ in panels]
+    height = sum(inches) + _HEAD
+    figure = Figure(figsize=(_WIDTH, height), dpi=110, facecolor="white")
+    FigureCanvasAgg(figure)
+    _title(figure, table, height)
+    top = height - _HEAD
+    for (rows, label), tall in zip(panels, inches, strict=True):
+        bottom = top - tall + _FOOT
+        axes = figure.add_axes((0.45, bottom / height, 0.46, (tall - _FOOT) / height))
+        _panel(axes, rows, label)
+        top -= tall
+    return figure
+
+
+def _title(figure: Figure, table: pd.DataFrame, height: float) -> None:
+    facts, count = table.attrs, int((table["subject"] == "").sum())
+    figure.text(
+        0.015, 1 - 0.28 / height, f"A = {_end(facts['a'])}     B = {_end(facts['b'])}",
+        size=11, weight="bold", color=_INK, va="center",
+    )  # fmt: skip
+    text = f"Differences A - B with {facts['level']:.4g} intervals; adjusted p at the right"
+    if len(facts["subjects"]) > 1:
+        text += f"; small dots are the {len(facts['subjects'])} subjects"
+    if count > MOST_LINES:
+        text += f"; the first {MOST_LINES} of {count} tests"
+    y = 1 - 0.53 / height
+    figure.text(0.015, y, text, size=9, color=_INK, va="center")
+    for x, (verdict, colour) in zip(
+        (0.72, 0.8, 0.88), {**COLOURS, "neither": _GREY}.items(), strict=True
+    ):
+        figure.text(x, y, verdict, size=9, color=colour, weight="bold", va="center")
+
+
+def _end(text: str, most: int = 48) -> str:
+    return text if len(text) <= most else f"...{text[-most + 3 :]}"
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, label: str) -> None:
+    from matplotlib.transforms import blended_transform_factory
+
+    beside = blended_transform_factory(axes.transAxes, axes.transData)
+    line, previous, names = -1, "", []
+    row: Any
+    for row in rows.itertuples():
+        if row.subject:
+            axes.plot(row.difference, line, "o", color=_INK, markersize=2.5, alpha=0.6, zorder=4)
+            continue
+        line, colour = line + 1, COLOURS.get(row.verdict, _GREY)
+        axes.plot([row.low, row.high], [line, line], color=colour, linewidth=2, zorder=2)
+        axes.plot(row.difference, line, "o", color=colour, markersize=6, zorder=3)
+        if (system := _end(_system(row), 26)) != previous:
+            axes.text(-0.95, line, system, size=8.5, weight="bold", color=_INK, va="center",
+                      transform=beside)  # fmt: skip
+            if line:
+                axes.axhline(line - 0.5, color=_SOFT, linewidth=0.6, xmin=-0.95, clip_on=False)
+            previous = system
+        axes.text(1.02, line, f"{row.p_adjusted:.3g}", size=8, color=colour, va="center",
+                  transform=beside)  # fmt: skip
+        names.append(row.metric if row.metric.endswith("median_rank") else _metric(row))
+    axes.axvline(0, color=_INK, linewidth=0.8, zorder=1)
+    axes.set_ylim(line + 0.5, -0.5)
+    axes.set_yticks(range(line + 1), names, size=8)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.grid(axis="x", color=_SOFT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(label, size=8.5)
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
