@@ -30,8 +30,7 @@ def main() -> None:
     seen = decoder.predict(subject.betas_of("test"), ids=subject.splits["test"])
     differs(seen.tokens, given.run / "predict" / "backbone.npy")
     differs(seen.retrieval, given.run / "predict" / "contrastive.npy")
-    gallery = decoder.spaces_.encoder, subject.pictures_of("test")
-    table = mindeye.retrieve(seen, mindeye.Gallery.build(gallery[1], ids=seen.ids))
+    table = mindeye.retrieve(seen, (decoder.embed(subject.pictures_of("test")), seen.ids))
     first = table[table["rank"] == 0]
     print(f"first is right: {(first['query'] == first['id']).mean():.6f}")
     drawn = mindeye.Reconstructor(generator="zoo", low_level=low).draw(seen)

@@ -52,3 +52,19 @@ def arrays(tmp_path: Path) -> Callable[..., dict[str, Path]]:
                 "trials": paths["trials.csv"]}  # fmt: skip
 
     return write
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI a test that is skipped for want of a package is a failure: nothing is missing there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None:
+        return
+    missing = [
+        r for r in reporter.stats.get("skipped", []) if "could not import" in str(r.longrepr)
+    ]
+    if missing and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(
+            f"{len(missing)} tests skipped for a missing package fail in CI", red=True
+        )

@@ -207,12 +207,29 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             images = betas.pictures_of(prediction.ids)
         if images is None or len(images) != len(prediction):
             raise DataError(f"give one image a row of betas: {len(prediction)} of them")
-        encoder, pictures = self.spaces_.encoder, np.asarray(images)
-        blocks = (pictures[i : i + 64] for i in range(0, len(pictures), 64))
-        actual = torch.cat([encoder.encode(to_images(block)) for block in blocks])
-        compared = self._comparable(actual.numpy())
-        found = ranks(prediction.retrieval, compared, torch.arange(len(actual)))
+        actual = self._comparable(self.embed(images))
+        found = ranks(prediction.retrieval, actual, torch.arange(len(actual)))
         return float(top_k_accuracy(found, 1))
+
+    def embed(self, images: NDArray[np.uint8], *, batch_size: int = 64) -> Floats:
+        """Embed images in the space that the brain is decoded into.
+
+        Parameters
+        ----------
+        images
+            Images (N, H, W, 3) uint8.
+        batch_size
+            Images embedded at once.
+
+        Returns
+        -------
+        ndarray
+            Embeddings (N, K, D), what `Prediction.retrieval` is compared with.
+        """
+        self._check_fitted()
+        pictures, encode = np.asarray(images), self.spaces_.encoder.encode
+        blocks = (pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size))
+        return np.concatenate([encode(to_images(block)).numpy() for block in blocks])
 
     def _comparable(self, embeddings: Floats) -> Floats:
         """Return embeddings of images as retrieval compares them with predictions."""
