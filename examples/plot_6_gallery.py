@@ -11,7 +11,7 @@ few hundred in memory to millions on disk (`folder=`, `index="ivfpq"`).
 import numpy as np
 
 import mindeye
-from mindeye.data.scenes import draw_scene, make_scene
+from mindeye.data.scenes import draw_scenes, make_scenes
 from mindeye.data.simulation import SimulateConfig
 
 subject = mindeye.simulate_subject(
@@ -22,8 +22,7 @@ seen = decoder.predict(subject)
 
 # %%
 # The gallery: the 40 test pictures among 300 new scenes.
-rng = np.random.default_rng(7)
-others = np.stack([draw_scene(make_scene(rng), 64) for _ in range(300)])
+others = draw_scenes(make_scenes(300, seed=7))
 pictures = np.concatenate([subject.pictures_of(seen.ids), others])
 ids = [*seen.ids, *(f"new_{i}" for i in range(300))]
 gallery = mindeye.Gallery.build(pictures, ids=ids, encoder="zoo")
@@ -37,7 +36,7 @@ right = table[table["query"] == table["id"]]
 print(f"among the first ten: {len(right) / len(seen):.2f} (chance {10 / len(gallery):.2f})")
 
 # %%
-# What was found for the first person's first four pictures.
+# What was found for the first four pictures.
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(4, 6, figsize=(9, 6))
