@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -18,39 +18,19 @@ from torch import Tensor
 from mindeye.config import RunConfig
 from mindeye.config.settings import preset_content, run_config
 from mindeye.data.images import to_images
-from mindeye.data.preprocess import Scaler
 from mindeye.data.subject import Subject, load_subject
+from mindeye.decoding.folders import Fitted, claim_folder, read_fitted, write_fitted
 from mindeye.decoding.prediction import Floats, Prediction
 from mindeye.decoding.spaces import EmbeddedSubject, TargetSpaces
 from mindeye.errors import CheckpointError, ConfigError, DataError
-from mindeye.files import open_array, read_json, versions, write_array, write_json
+from mindeye.files import read_json
 from mindeye.models.pipelines import Sizes
 from mindeye.processes import join_processes
 from mindeye.retrieval import ranks, top_k_accuracy
 from mindeye.targets.encoders import Encoder
 
-MANIFEST = "decoder.json"
 REFERENCE_IMAGES = 32
 """Training images kept with a decoder: some generators measure the usual norm of embeddings."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a fitted decoder keeps of the subject it was fitted on.
-
-    Parameters
-    ----------
-    voxels
-        V, the number of voxels.
-    scaler
-        z-scoring fitted on the training trials; None where the betas were scaled before.
-    images
-        A few training images, (N, H, W, 3) uint8.
-    """
-
-    voxels: int
-    scaler: Scaler | None
-    images: NDArray[np.uint8] | None
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
@@ -258,29 +238,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             If the folder holds something else.
         """
         self._check_fitted()
-        home = Path(folder)
-        if home.is_dir() and any(home.iterdir()) and not (home / MANIFEST).is_file():
-            raise DataError(f"{home} is not empty and holds no saved decoder; give another folder")
-        (home / MANIFEST).unlink(missing_ok=True)  # it comes last and vouches for the rest
+        home = claim_folder(folder)
         self._write(home)
-        scaler, images = self.fitted_.scaler, self.fitted_.images
-        if scaler is not None:
-            for name in ("groups", "mean", "deviation"):
-                write_array(home / "scaler" / f"{name}.npy", getattr(scaler, name))
-        if images is not None:
-            write_array(home / "images.npy", images)
         parameters = dict(self.get_params(deep=False))
         if not isinstance(self.encoder, str):
             parameters["encoder"] = None
-        content = {
-            "class": type(self).__name__,
-            "parameters": parameters,
-            "voxels": self.fitted_.voxels,
-            "scaled": scaler is not None,
-            "encoder_fingerprint": self.spaces_.encoder.fingerprint,
-            "versions": versions(),
-        }
-        write_json(home / MANIFEST, content)
+        fingerprint = self.spaces_.encoder.fingerprint
+        write_fitted(home, type(self).__name__, parameters, self.fitted_, fingerprint)
         return home
 
     @classmethod
@@ -306,31 +270,18 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         home = Path(folder)
         if (home / "run.json").is_file():
             return cls._from_run(home, device)
-        if not (home / MANIFEST).is_file():
-            raise CheckpointError(
-                f"{home} holds no saved decoder ({MANIFEST}) and no run (run.json); "
-                "see save() and `mindeye run`"
-            )
-        content = read_json(home / MANIFEST)
-        if content.get("class") != cls.__name__:
-            name = content.get("class")
-            raise CheckpointError(f"{home} holds a {name}; open it with mindeye.{name}.load")
-        parameters = dict(content["parameters"])
-        if device is not None and "device" in parameters:
+        parameters, fitted = read_fitted(home, cls.__name__)
+        if device is not None:
             parameters["device"] = device
-        if parameters.get("encoder", "") is None:
+        if parameters["encoder"] is None:
             if encoder is None:
                 raise CheckpointError(
                     f"{home} was fitted with an encoder object; give it again: load(..., encoder=)"
                 )
             parameters["encoder"] = encoder
         made = cls(**parameters)
-        config = made._run_config()
-        made.spaces_ = made._spaces(config, join_processes(made.device).device)
-        scaler = read_scaler(home / "scaler") if content["scaled"] else None
-        images = home / "images.npy"
-        kept = np.array(open_array(images, "save again")) if images.is_file() else None
-        made.fitted_ = Fitted(int(content["voxels"]), scaler, kept)
+        made.spaces_ = made._spaces(made._run_config(), join_processes(made.device).device)
+        made.fitted_ = fitted
         made._read(home)
         return made
 
@@ -368,15 +319,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _read(self, folder: Path) -> None:
         raise NotImplementedError
-
-
-def read_scaler(folder: Path) -> Scaler:
-    """Open the z-scoring that a subject or a decoder was saved with."""
-    parts = (
-        open_array(folder / f"{name}.npy", "save the decoder again")
-        for name in ("groups", "mean", "deviation")
-    )
-    return Scaler(*(np.array(part) for part in parts))
 
 
 def flat_fields(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
