@@ -157,11 +157,11 @@ STEPS = {
     "guard_pictures": "leaks",
     "read_sessions": "sessions",
     "guard_voxels": "voxels",
-    "scale": "scaling",
-    "guard_scaling": "scaling checked",
+    "alignment_test": "alignment, pictures",
+    "measure_voxels": "statistics",
+    "write_betas": "scaling",
     "guard_alignment": "alignment",
-    "measure_ceiling": "noise ceiling",
-    "seal_subject": "checksums",
+    "commit_subject": "checksums",
 }
 """Functions that `prepare` calls, and what their seconds are called."""
 

@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import mmap
 import os
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,6 +44,10 @@ class ArrayWriter:
     ----------
     done
         Rows that are written, also by an earlier process that was cut off.
+    shape
+        Shape of a row; empty before the first one.
+    sha256
+        Hash of what this process has written to the file, header and rows.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class ArrayWriter:
         self.record = path.with_name(f".{path.name}.partial.json")
         self.identity = None if identity is None else json.loads(json.dumps(identity))
         self.done, self.shape = 0, tuple[int, ...]()
+        self.sha256 = hashlib.sha256()
         self.kept_at = time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
         known = self._known()
@@ -78,9 +85,7 @@ class ArrayWriter:
                 f"{self.path}: rows of shape {values.shape} were written into an array of "
                 f"{self.count} rows of shape {self.shape}, after {self.done}"
             )
-        rest = np.ascontiguousarray(values, dtype=self.dtype).reshape(-1).data.cast("B")
-        while rest:  # an unbuffered file may take a part only
-            rest = rest[self.file.write(rest) :]
+        self._write(np.ascontiguousarray(values, dtype=self.dtype).reshape(-1).data.cast("B"))
         self.done += len(values)
         if time.monotonic() - self.kept_at >= KEEP_EVERY:
             self.keep()
@@ -124,7 +129,14 @@ class ArrayWriter:
             "fortran_order": False,
             "shape": (*self.leading, *self.shape),
         }
-        np.lib.format.write_array_header_1_0(self.file, header)
+        content = BytesIO()
+        np.lib.format.write_array_header_1_0(content, header)
+        self._write(content.getbuffer())
+
+    def _write(self, rest: memoryview) -> None:
+        self.sha256.update(rest)
+        while rest:  # an unbuffered file may take a part only
+            rest = rest[self.file.write(rest) :]
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from mindeye.preparation.alignment import (
     require_aligned,
     sessions_at_chance,
 )
-from mindeye.preparation.alignment_inputs import choose_voxels, session_groups
+from mindeye.preparation.alignment_sample import Sample
 from mindeye.preparation.encoding_score import EncodingModel, unit_columns
 from mindeye.preparation.picture_features import (
     layout_features,
@@ -240,8 +240,10 @@ def test_the_voxels_that_repeat_are_chosen_whatever_the_session_offsets() -> Non
     signal[:, 20:30] = rng.standard_normal((100, 10))[members]
     session = np.repeat([0, 1], 100)
     betas = signal + 0.5 * rng.standard_normal((200, 60)) + 30 * session[:, None]
-    chosen = choose_voxels(betas, session_groups(session), members, 10, rng)
-    np.testing.assert_array_equal(chosen, np.arange(20, 30))
+    sample = Sample(session, members, 60, 10, rng)
+    # By blocks of voxels, as a preparation looks at them.
+    sample.choose(np.concatenate([sample.reliability(b) for b in np.split(betas, 4, axis=1)]))
+    np.testing.assert_array_equal(sample.voxels, np.arange(20, 30))
 
 
 def test_held_out_predictions_equal_those_of_scikit_learn(small_subject: Subject) -> None:

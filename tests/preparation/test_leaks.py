@@ -20,8 +20,8 @@ from mindeye.preparation.leaks import (
     check_leaks,
     copies_to_drop,
     duplicates_error,
-    scaling_leak,
 )
+from mindeye.preparation.scaling_leak import scaling_leak
 from small_simulation import SMALL
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mindeye.arrays import release_pages
 from mindeye.preparation.picture_features import thumbnails
-from mindeye.preparation.rows import release_pages
 
 STATUS = Path("/proc/self/status")
 

@@ -7,18 +7,25 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_recording import made_recording
 
+from mindeye import arrays as array_room
+from mindeye.data import subject as subject_room
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.subject_checks import check_subject
+from mindeye.datasets import arrays as given_arrays
+from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError, LeakageError
-from mindeye.preparation import rows as rows_room
+from mindeye.preparation import reading
 from mindeye.preparation.config import PrepareConfig
-from mindeye.preparation.prepare import prepare
+from mindeye.preparation.prepare import prepare as prepare_with_preview
+
+prepare = partial(prepare_with_preview, preview=False)
 
 
 def content_of(subject: Subject) -> dict[str, str]:
@@ -81,7 +88,7 @@ def test_blocks_of_any_size_give_the_same_subject(
 ) -> None:
     recording = made_recording(tmp_path)
     whole = prepare(recording, tmp_path / "a", PrepareConfig(zscore="train"))
-    monkeypatch.setattr(rows_room, "BLOCK_BYTES", 4 * 700)
+    monkeypatch.setattr(array_room, "BLOCK_BYTES", 4 * 700)
     parts = prepare(recording, tmp_path / "b", PrepareConfig(zscore="train"))
     assert content_of(whole) == content_of(parts)
 
@@ -274,3 +281,41 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(MindEyeError, match="no space left"):
         prepare(made_recording(tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def counting(path: Path, count: dict[str, float]) -> np.ndarray:
+    """Open an array that counts how often it is read as a whole, by the name of its file."""
+
+    class Counted(np.memmap):
+        def __getitem__(self, key: object) -> np.ndarray:
+            found = np.asarray(super().__getitem__(key))
+            count[path.name] = count.get(path.name, 0) + found.nbytes / self.nbytes
+            return found
+
+    return np.load(path, mmap_mode="r").view(Counted)
+
+
+def files_of(recording: Recording, folder: Path) -> given_arrays.ArraysConfig:
+    """Write a recording as the arrays of `mindeye prepare arrays`."""
+    np.save(folder / "betas.npy", np.concatenate([recording.read_betas(s) for s in (1, 2, 3)]))
+    ids = list(recording.stimuli["stimulus_id"])
+    np.save(folder / "stimuli.npy", np.stack(list(recording.read_pictures(ids))))
+    recording.trials.to_csv(folder / "trials.csv", index=False)
+    names = ("betas.npy", "stimuli.npy", "trials.csv")
+    return given_arrays.ArraysConfig(*(folder / name for name in names))
+
+
+def test_betas_are_read_three_times_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as they are given, twice as they are kept by session, never as they are prepared."""
+    count: dict[str, float] = {}
+    hashed: list[str] = []
+    real = subject_room.sha256
+    monkeypatch.setattr(subject_room, "sha256", lambda p: (hashed.append(p.name), real(p))[1])
+    for room in (given_arrays, reading):
+        monkeypatch.setattr(room, "open_array", lambda path, _: counting(Path(path), count))
+    config = files_of(made_recording(tmp_path), tmp_path)
+    prepare(given_arrays.read_arrays(config), tmp_path / "out")
+    assert count["betas.npy"] == pytest.approx(1)
+    assert count["raw.npy"] == pytest.approx(2)
+    assert "betas.npy" not in hashed
+    check_subject(tmp_path / "out")  # whose own hash of betas.npy is the one on record

@@ -369,7 +369,7 @@ def write_subject(
     write_array(draft / "stimuli.npy", np.ascontiguousarray(pictures, dtype=np.uint8))
     for name, array in more.items():
         write_array(draft / name, array)
-    return seal_subject(
+    return commit_subject(
         draft,
         folder,
         trials=trials,
@@ -395,7 +395,16 @@ def draft_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.preparing")
 
 
-def seal_subject(
+def write_scaler(folder: Path, scaler: Scaler | None) -> None:
+    """Write the scaler of a subject into its folder; None leaves none there."""
+    shutil.rmtree(folder / "scaler", ignore_errors=True)
+    if scaler is not None:
+        write_array(folder / "scaler/groups.npy", scaler.groups)
+        write_array(folder / "scaler/mean.npy", scaler.mean)
+        write_array(folder / "scaler/deviation.npy", scaler.deviation)
+
+
+def commit_subject(
     draft: Path,
     folder: Path,
     *,
@@ -405,6 +414,7 @@ def seal_subject(
     info: Mapping[str, Any],
     more: Sequence[str] = (),
     scratch: Sequence[str] = (),
+    known: Mapping[str, str] | None = None,
 ) -> Subject:
     """Complete a draft that holds the arrays, and put it in the place of `folder`.
 
@@ -421,11 +431,14 @@ def seal_subject(
     scratch
         Files and folders of the draft that do not; deleted last, so that a preparation killed
         before that still goes on.
+    known
+        SHA-256 of files that need not be read for it.
     """
     for name, table in (("trials", trials), ("stimuli", stimuli), ("voxels", voxels)):
         write_text(draft / f"{name}.csv", table.to_csv(index=False))
     names = [*ESSENTIAL, *more]
-    sums = {name: sha256(draft / name) for name in track(names, "checksums")}
+    known = known or {}
+    sums = {n: known.get(n) or sha256(draft / n) for n in track(names, "checksums")}
     # The fingerprint speaks of content alone, not of when or where it was made.
     fingerprint = "".join(sums[n][:8] for n in names)
     content = {"format": FORMAT, **info, **provenance(), "fingerprint": fingerprint, "sha256": sums}

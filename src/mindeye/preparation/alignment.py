@@ -20,13 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from mindeye.arrays import row_blocks
 from mindeye.errors import DataError
-from mindeye.preparation.alignment_inputs import (
-    choose_voxels,
+from mindeye.preparation.alignment_sample import (
+    Sample,
     draw_pictures,
     mean_by_picture,
-    read_scaled,
-    session_groups,
     sources,
 )
 from mindeye.preparation.encoding_score import EncodingModel, p_value, pair_z
@@ -158,6 +157,80 @@ def require_aligned(result: Alignment) -> None:
         )
 
 
+class AlignmentTest:
+    """The self-test of one subject, which takes what it needs of the betas while they go by.
+
+    Parameters
+    ----------
+    trials
+        Table of the trials, N rows with `session` and `stimulus_id`.
+    pictures
+        Pictures of all stimuli, (S, H, W, 3), 0..255; may be memory-mapped.
+    stimuli
+        Table of the stimuli, S rows with `stimulus_id`, in the order of the pictures.
+    voxels
+        Number of voxels.
+    rng
+        Draws stimuli, voxels, folds and permutations.
+    config
+        Sizes and thresholds.
+
+    Attributes
+    ----------
+    sample
+        The betas that are looked at; None where the test does not apply.
+
+    Raises
+    ------
+    DataError
+        If the tables and the pictures do not fit together.
+    """
+
+    def __init__(
+        self,
+        trials: pd.DataFrame,
+        pictures: NDArray[np.uint8],
+        stimuli: pd.DataFrame,
+        voxels: int,
+        *,
+        rng: np.random.Generator,
+        config: AlignmentConfig | None = None,
+    ) -> None:
+        if len(pictures) != len(stimuli):
+            raise DataError(f"{len(pictures)} pictures do not fit {len(stimuli)} stimuli")
+        self.rng, self.config = rng, config or AlignmentConfig()
+        most, fewest = self.config.stimuli, self.config.fewest_pictures
+        shown, members = draw_pictures(trials, pictures, stimuli, most, rng)
+        self.distinct = len(shown)
+        if self.distinct < fewest:
+            # Too few to hold pictures out: the stimuli that share them are told apart by their ids.
+            shown, members = draw_pictures(trials, pictures, stimuli, most, rng, merge=False)
+        self.shown = shown
+        self.sample: Sample | None = None
+        if self.distinct >= 2 and len(shown) >= fewest:
+            sessions = trials["session"].to_numpy()
+            self.sample = Sample(sessions, members, voxels, self.config.voxels, rng)
+
+    def result(self) -> Alignment:
+        """Return what the betas that were taken say."""
+        if self.sample is None:
+            return Alignment(
+                ok=True,
+                verdict=f"not applicable: {self.distinct} distinct pictures and {len(self.shown)} "
+                f"stimuli with trials; {self.config.fewest_pictures} are needed",
+                n_pictures=self.distinct,
+            )
+        # Fewer components than pictures; more of them cost no power at this penalty.
+        count = min(self.config.components, len(self.shown) // 2)
+        features = principal_components(layout_features(self.shown), count)
+        folds = min(self.config.folds, len(self.shown))
+        model = EncodingModel.build(features, folds=folds, ridge=self.config.ridge, rng=self.rng)
+        sample = self.sample
+        return _score(
+            model, sample.scaled(), sample.members, sample.sessions, self.rng, self.config
+        )
+
+
 def measure_alignment(
     betas: NDArray[np.floating],
     trials: pd.DataFrame,
@@ -178,58 +251,24 @@ def measure_alignment(
     Parameters
     ----------
     betas
-        (N, V), finite; may be memory-mapped. About N x min(V, 1000) values are held in memory.
-    trials
-        N rows with `session` and `stimulus_id`.
-    pictures
-        (S, H, W, 3), 0..255; may be memory-mapped.
-    stimuli
-        S rows with `stimulus_id`, in the order of the pictures.
-    rng
-        Draws stimuli, voxels, folds and permutations.
-    config
-        Sizes and thresholds.
+        Betas of all trials, (N, V), finite; may be memory-mapped. About N x min(V, 1000) values
+        are held in memory.
+    trials, pictures, stimuli, rng, config
+        As in `AlignmentTest`.
 
     Raises
     ------
     DataError
         If tables and arrays do not fit together.
     """
-    config = config or AlignmentConfig()
-    _check_shapes(betas, trials, pictures, stimuli)
-    shown, members = draw_pictures(trials, pictures, stimuli, config.stimuli, rng)
-    distinct = len(shown)
-    if distinct < config.fewest_pictures:
-        # Too few to hold pictures out: the stimuli that share them are told apart by their ids.
-        shown, members = draw_pictures(trials, pictures, stimuli, config.stimuli, rng, merge=False)
-    if distinct < 2 or len(shown) < config.fewest_pictures:
-        return Alignment(
-            ok=True,
-            verdict=f"not applicable: {distinct} distinct pictures and {len(shown)} stimuli with "
-            f"trials; {config.fewest_pictures} are needed",
-            n_pictures=distinct,
-        )
-    groups = session_groups(trials["session"].to_numpy())
-    voxels = choose_voxels(betas, groups, members, config.voxels, rng)
-    values = read_scaled(betas, groups, voxels)
-    # Fewer components than pictures; more of them cost no power at this penalty.
-    count = min(config.components, len(shown) // 2)
-    features = principal_components(layout_features(shown), count)
-    folds = min(config.folds, len(shown))
-    model = EncodingModel.build(features, folds=folds, ridge=config.ridge, rng=rng)
-    return _judge(model, values, members, trials["session"].to_numpy(), rng, config)
-
-
-def _check_shapes(
-    betas: NDArray[np.floating],
-    trials: pd.DataFrame,
-    pictures: NDArray[np.uint8],
-    stimuli: pd.DataFrame,
-) -> None:
     if betas.ndim != 2 or len(betas) != len(trials):
         raise DataError(f"betas of shape {betas.shape} do not fit {len(trials)} trials")
-    if len(pictures) != len(stimuli):
-        raise DataError(f"{len(pictures)} pictures do not fit {len(stimuli)} stimuli")
+    test = AlignmentTest(trials, pictures, stimuli, betas.shape[1], rng=rng, config=config)
+    if test.sample is not None:
+        test.sample.choose(test.sample.reliability(betas))
+        for where, block in row_blocks(betas, "alignment"):
+            test.sample.take(where, block)
+    return test.result()
 
 
 def _session_z(
@@ -279,7 +318,7 @@ def sessions_at_chance(
     return tuple(named)
 
 
-def _judge(
+def _score(
     model: EncodingModel,
     values: Floats,
     members: Rows,

@@ -9,14 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
+from mindeye.files import open_array
+from mindeye.preparation.choices import HoldOut
+from mindeye.preparation.config import PrepareConfig
+from mindeye.preparation.picture_features import (
+    layout_features,
+    principal_components,
+    thumbnails,
+)
+from mindeye.progress import track
 
 FEWEST_CLUSTERS, MOST_CLUSTERS = 4, 100
+COMPONENTS = 10
+"""Held-out clusters are 1.22 x as far from training as random pictures with 10, 1.12 x with 20."""
 
 
 def default_clusters(stimuli: int) -> int:
@@ -95,3 +108,45 @@ def _choose(sizes: NDArray[np.int64], wanted: float, rng: np.random.Generator) -
             total += int(sizes[cluster])
     # No cluster is small enough for the share: the smallest is nearest to it.
     return held or [min(order, key=lambda c: int(sizes[c]))]
+
+
+def hold_out_clusters(recording: Recording, config: PrepareConfig) -> HoldOut:
+    """Return a function that holds whole clusters of a recording's pictures out."""
+
+    def hold_out(
+        ids: Sequence[str], share: float, rng: np.random.Generator
+    ) -> tuple[list[str], list[str]]:
+        if config.cluster_embeddings:
+            features = _embeddings(Path(config.cluster_embeddings), ids)
+        else:
+            features = _layouts(recording, ids)
+        train, test, _ = cluster_split(features, ids, share=share, rng=rng)
+        return train, test
+
+    return hold_out
+
+
+def _layouts(recording: Recording, ids: Sequence[str]) -> NDArray[np.floating]:
+    """Return layout and colour (len, P) of the pictures of some stimuli."""
+    known = recording.stimuli["stimulus_id"]
+    ordered = known[known.isin(ids)].tolist()
+    drawn = track(recording.read_pictures(ordered), "clusters", total=len(ordered))
+    small = np.concatenate([thumbnails(p[None]) for p in drawn])
+    by_layout = principal_components(layout_features(small), COMPONENTS)
+    row = {s: i for i, s in enumerate(ordered)}
+    return by_layout[[row[s] for s in ids]]
+
+
+def _embeddings(path: Path, ids: Sequence[str]) -> NDArray[np.floating]:
+    """Return unit embeddings (len, width) of some stimuli out of a file."""
+    table = open_array(path, "give one row of numbers a picture, in the order of the stimulus ids")
+    bad = [s for s in ids if not s.isdecimal() or int(s) >= len(table)]
+    if table.ndim != 2 or not np.issubdtype(table.dtype, np.floating) or bad:
+        what = f"has no row {bad[0]!r}" if bad else f"has shape {table.shape}, type {table.dtype}"
+        raise DataError(
+            f"{path} {what}; cluster embeddings are numbers (pictures, width) whose row is the "
+            "stimulus id"
+        )
+    rows = np.asarray(table[[int(s) for s in ids]], dtype=np.float64)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(length, 1e-12))

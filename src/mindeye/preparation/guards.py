@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,37 +16,19 @@ from numpy.typing import NDArray
 from mindeye.data.preprocess import ZScore
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject
-from mindeye.datasets.recording import Recording
-from mindeye.errors import DataError
-from mindeye.files import open_array
-from mindeye.preparation.alignment import measure_alignment, require_aligned
-from mindeye.preparation.choices import HoldOut
-from mindeye.preparation.clusters import cluster_split
+from mindeye.preparation.alignment import AlignmentTest, require_aligned
 from mindeye.preparation.config import PrepareConfig
-from mindeye.preparation.leaks import (
-    check_leaks,
-    copies_to_drop,
-    duplicates_error,
-    scaling_leak,
-)
-from mindeye.preparation.picture_features import (
-    layout_features,
-    principal_components,
-    thumbnails,
-)
-from mindeye.preparation.voxel_checks import SessionFacts, judge
-from mindeye.progress import track
+from mindeye.preparation.leaks import check_leaks, copies_to_drop, duplicates_error
+from mindeye.preparation.scaling_leak import TrainingMoments, scaling_leak
+from mindeye.preparation.voxel_checks import SessionFacts, check_voxels
 
 Record = dict[str, Any]
 
 LEFT_OUT = "left_out"
 """Split of a stimulus that is stored but used by nothing: a copy of a picture in another split."""
 
-CLUSTER_COMPONENTS = 10
-"""Held-out clusters are 1.22 x as far from training as random pictures with 10, 1.12 x with 20."""
 LISTED_PAIRS = 100
 """Copies named in `subject.json`; the rest are counted."""
-THUMBNAIL = 64
 
 
 def guard_pictures(
@@ -86,26 +67,21 @@ def splits_of(stimuli: pd.DataFrame) -> dict[str, list[str]]:
 def guard_voxels(
     facts: Sequence[SessionFacts], voxels: pd.DataFrame, config: PrepareConfig
 ) -> tuple[NDArray[np.int64], Record]:
-    """Judge voxels and doubled trials; return the voxels that stay (V,) and the record.
+    """Look for broken voxels and doubled trials; return the voxels that stay (V,) and the record.
 
     Raises
     ------
     DataError
         If trials are copies of each other, or voxels are broken and to be refused.
     """
-    judgement = judge(facts, config.bad_voxels, voxels=voxels)
-    kept = np.flatnonzero(judgement.kept).astype(np.int64)
-    verdict = f"{judgement.dropped} of {len(judgement.kept)}: "
-    verdict += ", ".join(
-        f"{getattr(judgement, name)} {name.replace('_', ' ')}"
-        for name in ("constant", "not_finite", "saturated")
-    )
-    return kept, {"mode": config.bad_voxels, "dropped": judgement.dropped, "verdict": verdict}
+    found = check_voxels(facts, config.bad_voxels, voxels=voxels)
+    kept = np.flatnonzero(found.kept).astype(np.int64)
+    counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in found.counts.items())
+    verdict = f"{found.dropped} of {len(found.kept)}: {counts}"
+    return kept, {"mode": config.bad_voxels, "dropped": found.dropped, "verdict": verdict}
 
 
-def guard_scaling(
-    betas: Path, sessions: NDArray[np.int64], training: NDArray[np.bool_], zscore: ZScore
-) -> Record:
+def guard_scaling(moments: TrainingMoments, zscore: ZScore) -> Record:
     """Verify on the scaled betas that training trials alone scaled them.
 
     Raises
@@ -113,77 +89,48 @@ def guard_scaling(
     LeakageError
         If other trials were in the statistics.
     """
-    error = scaling_leak(np.load(betas, mmap_mode="r"), sessions, training, zscore)
+    error = moments.leak()
     if error is not None:
         raise error
+    return {"verdict": scaling_verdict(zscore)}
+
+
+def scaling_verdict(zscore: ZScore) -> str:
+    """Return what is true of betas that were found to be scaled as the record says."""
     verdicts = {
         "session_all": "test trials are in the statistics, as published",
         "none": "not scaled here",
     }
-    return {"verdict": verdicts.get(zscore, "fitted on training trials alone")}
+    return verdicts.get(zscore, "fitted on training trials alone")
 
 
-def guard_alignment(
-    betas: Path,
+def alignment_test(
     trials: pd.DataFrame,
     pictures: NDArray[np.uint8],
     stimuli: pd.DataFrame,
+    voxels: int,
     config: PrepareConfig,
-) -> Record:
-    """Test whether betas and pictures belong together.
+) -> AlignmentTest | None:
+    """Return the test of whether betas and pictures belong together; None if it is not wanted."""
+    if config.no_alignment_test:
+        return None
+    rng = np.random.default_rng(config.seed)
+    return AlignmentTest(trials, pictures, stimuli, voxels, rng=rng)
+
+
+def guard_alignment(test: AlignmentTest | None) -> Record:
+    """Return what the alignment self-test says.
 
     Raises
     ------
     DataError
         If the pairing looks shuffled or shifted.
     """
-    if config.no_alignment_test:
+    if test is None:
         return {"verdict": "not made (--no-alignment-test)"}
-    result = measure_alignment(
-        np.load(betas, mmap_mode="r"),
-        trials,
-        pictures,
-        stimuli,
-        rng=np.random.default_rng(config.seed),
-    )
+    result = test.result()
     require_aligned(result)
     return result.to_dict()
-
-
-def hold_out_clusters(recording: Recording, config: PrepareConfig) -> HoldOut:
-    """Return a function that holds whole clusters of a recording's pictures out."""
-
-    def hold_out(
-        ids: Sequence[str], share: float, rng: np.random.Generator
-    ) -> tuple[list[str], list[str]]:
-        if config.cluster_embeddings:
-            features = _embeddings(Path(config.cluster_embeddings), ids)
-        else:
-            known = recording.stimuli["stimulus_id"]
-            ordered = known[known.isin(ids)].tolist()
-            drawn = track(recording.read_pictures(ordered), "clusters", total=len(ordered))
-            small = np.concatenate([thumbnails(p[None], side=THUMBNAIL) for p in drawn])
-            by_layout = principal_components(layout_features(small), CLUSTER_COMPONENTS)
-            row = {s: i for i, s in enumerate(ordered)}
-            features = by_layout[[row[s] for s in ids]]
-        train, test, _ = cluster_split(features, ids, share=share, rng=rng)
-        return train, test
-
-    return hold_out
-
-
-def _embeddings(path: Path, ids: Sequence[str]) -> NDArray[np.floating]:
-    table = open_array(path, "give one row of numbers a picture, in the order of the stimulus ids")
-    bad = [s for s in ids if not s.isdecimal() or int(s) >= len(table)]
-    if table.ndim != 2 or not np.issubdtype(table.dtype, np.floating) or bad:
-        what = f"has no row {bad[0]!r}" if bad else f"has shape {table.shape}, type {table.dtype}"
-        raise DataError(
-            f"{path} {what}; cluster embeddings are numbers (pictures, width) whose row is the "
-            "stimulus id"
-        )
-    rows = np.asarray(table[[int(s) for s in ids]], dtype=np.float64)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(length, 1e-12))
 
 
 def recheck(subject: Subject) -> list[str]:
@@ -202,8 +149,8 @@ def recheck(subject: Subject) -> list[str]:
         raise duplicates_error(pairs)
     training = subject.trials["stimulus_id"].isin(subject.splits["train"]).to_numpy()
     zscore: ZScore = record.get("zscore", "none")
-    said = guard_scaling(
-        subject.path / "betas.npy", subject.trials["session"].to_numpy(), training, zscore
-    )
+    error = scaling_leak(subject.betas, subject.trials["session"].to_numpy(), training, zscore)
+    if error is not None:
+        raise error
     found = f"{len(pairs)} pictures in two splits" if pairs else "no picture is in two splits"
-    return [found, f"scaling: {said['verdict']}"]
+    return [found, f"scaling: {scaling_verdict(zscore)}"]

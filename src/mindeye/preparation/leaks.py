@@ -1,4 +1,4 @@
-"""Leaks between splits: stimuli, copies of pictures, and statistics that scaled the betas.
+"""Leaks between splits: stimuli and copies of pictures.
 
 Copies are found that were recompressed (JPEG quality 50 and up, pictures of 64 pixels and up),
 resized, mirrored left to right, or made up to a tenth brighter or a sixth darker. Crops,
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mindeye.data.preprocess import ZScore
 from mindeye.data.splits import check_disjoint
 from mindeye.errors import LeakageError
 from mindeye.preparation.picture_features import thumbnails
@@ -37,11 +36,6 @@ GAIN, BRIGHTER, OTHER_COLOUR = 1.45, 45.0, 15.0
 BLOCK, PAIRS = 128, 2048
 # A training copy of a test picture goes, so does a val copy of it, and a training copy of val.
 DIRECTIONS = (("test", "train"), ("test", "val"), ("val", "train"))
-
-MEDIAN_OFF, LARGEST_OFF = 2e-4, 1e-2
-"""Largest median and largest single deviation of training means from 0 and deviations from 1.
-Rounding in float32 leaves about 6e-8 times mean / deviation of the raw betas (3e-5 for a mean of
-500 deviations); one test trial among 750 moves the median by 9e-4."""
 
 
 @dataclass(frozen=True)
@@ -203,60 +197,3 @@ def picture_distance(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDA
     same &= (np.abs(brighter) <= BRIGHTER) & (colour <= OTHER_COLOUR)
     same &= (larger < BLANK) | ((gain > 0) & (larger <= GAIN * smaller))
     return np.where(same, rms / scale, np.inf)
-
-
-def scaling_leak(
-    betas: NDArray[np.floating], sessions: Rows, training: NDArray[np.bool_], zscore: ZScore
-) -> LeakageError | None:
-    """Return an error if z-scoring was fitted on anything but the training trials.
-
-    Training trials of each group must then have mean 0 and deviation 1 in every voxel; test trials
-    in the statistics would move both. Groups with fewer than two training trials are skipped
-    (sessions outside a budget). With ``none`` there is nothing to see, and a group
-    without held-out trials cannot leak.
-
-    Parameters
-    ----------
-    betas
-        (N, V) as prepared; may be memory-mapped, is read once in blocks of trials.
-    sessions
-        (N,).
-    training
-        (N,) true for trials of training stimuli.
-    zscore
-        How the betas were scaled: ``session``, ``train`` or ``none``.
-    """
-    if zscore not in ("session", "train"):
-        return None
-    groups = np.unique(sessions[training]) if zscore == "session" else [None]
-    for group in track(groups, "scaling", shown=betas.size > 50_000_000):
-        rows = np.flatnonzero(training if group is None else training & (sessions == group))
-        if len(rows) < 2:
-            continue
-        mean, deviation = _moments(betas, rows)
-        for off, what in ((np.abs(mean), "mean"), (np.abs(deviation - 1), "deviation")):
-            if np.median(off) > MEDIAN_OFF or off.max() > LARGEST_OFF:
-                worst = int(off.argmax())
-                value = mean[worst] if what == "mean" else deviation[worst]
-                where = "all sessions" if group is None else f"session {int(group)}"
-                return LeakageError(
-                    f"training trials of {where} have {what} {value:.4f} in voxel {worst} (median "
-                    f"{np.median(off):.2g} off over voxels): the betas were not scaled by their "
-                    "training trials alone, so held-out trials may be in the statistics; prepare "
-                    "the subject again"
-                )
-    return None
-
-
-def _moments(
-    betas: NDArray[np.floating], rows: Rows
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and deviation (V,) of some trials, summed in double precision."""
-    total, squares = np.zeros(betas.shape[1]), np.zeros(betas.shape[1])
-    for start in range(0, len(rows), BLOCK):
-        block = np.asarray(betas[rows[start : start + BLOCK]], dtype=np.float64)
-        total += block.sum(axis=0)
-        squares += np.einsum("nv,nv->v", block, block)
-    mean = total / len(rows)
-    # Betas are near mean 0 and deviation 1 if all is well, so the difference loses nothing.
-    return mean, np.sqrt(np.maximum(squares / len(rows) - mean**2, 0))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mindeye.arrays import release_pages
 from mindeye.data.images import thumbnail
 from mindeye.errors import DataError
-from mindeye.preparation.rows import release_pages
 from mindeye.progress import track
 
 Floats = NDArray[np.float32]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,33 @@ from numpy.typing import NDArray
 
 from mindeye.config.fingerprints import config_dict, config_hash
 from mindeye.data.splits import SPLITS
-from mindeye.data.subject import SCALER, Subject, draft_of, load_subject, seal_subject
+from mindeye.data.subject import (
+    SCALER,
+    Subject,
+    commit_subject,
+    draft_of,
+    load_subject,
+    write_scaler,
+)
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
+from mindeye.files import open_array
 from mindeye.preparation.choices import Choice, choose, counts
+from mindeye.preparation.clusters import hold_out_clusters
 from mindeye.preparation.config import PrepareConfig
 from mindeye.preparation.draft import SCRATCH, Draft, recording_key
 from mindeye.preparation.guards import (
+    alignment_test,
     guard_alignment,
     guard_pictures,
     guard_scaling,
     guard_voxels,
-    hold_out_clusters,
     splits_of,
 )
 from mindeye.preparation.preview import GIVEN_CEILING, write_preview
 from mindeye.preparation.reading import read_pictures, read_sessions
-from mindeye.preparation.scaling import UNITS, measure_ceiling, resolve_zscore, scale
+from mindeye.preparation.scaling import UNITS, measure_voxels, resolve_zscore, write_betas
+from mindeye.preparation.scaling_leak import ScalingDesign
 
 
 def prepare(
@@ -77,7 +86,7 @@ def prepare(
         return load_subject(folder)
     draft = Draft(draft_folder, key)
     try:
-        parts = _put_together(draft, recording, config, choice, trials)
+        parts = _assemble(draft, recording, config, choice, trials)
     except DataError:
         # What was read stays, so that a file fetched again or another choice costs little.
         if draft.is_new:
@@ -91,9 +100,9 @@ def prepare(
         "preparation": {"key": whole, **parts.facts, "config": config_dict(config)},
     }
     if preview:
-        betas = np.load(draft.folder / "betas.npy", mmap_mode="r")
+        betas = open_array(draft.betas, "prepare the subject again")
         write_preview(Subject(draft.folder, info, betas, trials, parts.stimuli, parts.voxels))
-    return seal_subject(
+    return commit_subject(
         draft.folder,
         folder,
         trials=trials,
@@ -102,6 +111,7 @@ def prepare(
         info=info,
         more=parts.more,
         scratch=SCRATCH,
+        known={"betas.npy": parts.digest},
     )
 
 
@@ -114,6 +124,7 @@ class _Parts:
     units: str
     facts: dict[str, Any]
     more: list[str]
+    digest: str
 
 
 def _is_prepared(folder: Path, key: str) -> bool:
@@ -122,7 +133,7 @@ def _is_prepared(folder: Path, key: str) -> bool:
     return bool(load_subject(folder).info.get("preparation", {}).get("key") == key)
 
 
-def _put_together(
+def _assemble(
     draft: Draft,
     recording: Recording,
     config: PrepareConfig,
@@ -130,28 +141,21 @@ def _put_together(
     trials: pd.DataFrame,
 ) -> _Parts:
     stimuli = _stimulus_table(recording, choice)
-    read_pictures(draft, recording, list(stimuli["stimulus_id"]), config.size)
-    stimuli, leaks = guard_pictures(np.load(draft.pictures, mmap_mode="r"), stimuli, config)
-    facts = read_sessions(draft, recording, trials, choice.rows)
+    pictures = read_pictures(draft, recording, list(stimuli["stimulus_id"]), config.size)
+    stimuli, leaks = guard_pictures(pictures, stimuli, config)
+    raw, facts = read_sessions(draft, recording, trials, choice.rows)
     kept, voxel_facts = guard_voxels(facts, recording.voxels, config)
     zscore = resolve_zscore(recording, config, choice)
     training = trials["stimulus_id"].isin(splits_of(stimuli)["train"]).to_numpy()
-    sessions = trials["session"].to_numpy()
-    shutil.rmtree(draft.folder / "scaler", ignore_errors=True)
-    scale(
-        draft.betas,
-        draft.folder,
-        kept,
-        sessions=sessions,
-        training=training,
-        zscore=zscore,
-    )
-    betas = draft.folder / "betas.npy"
-    scaling = guard_scaling(betas, sessions, training, zscore)
-    aligned = guard_alignment(
-        betas, trials, np.load(draft.pictures, mmap_mode="r"), stimuli, config
-    )
-    voxels, ceiling = _voxel_table(recording, kept, measure_ceiling(betas, trials))
+    design = ScalingDesign(trials["session"].to_numpy(), training, zscore)
+    test = alignment_test(trials, pictures, stimuli, len(kept), config)
+    sample = None if test is None else test.sample
+    statistics = measure_voxels(raw, kept, trials, design, sample)
+    moments, digest = write_betas(raw, draft.betas, kept, statistics.scaler, design, sample)
+    scaling = guard_scaling(moments, zscore)
+    aligned = guard_alignment(test)
+    write_scaler(draft.folder, statistics.scaler)
+    voxels, ceiling = _voxel_table(recording, kept, statistics.ceiling)
     return _Parts(
         stimuli=stimuli,
         voxels=voxels,
@@ -165,7 +169,8 @@ def _put_together(
             "alignment": aligned,
             "noise ceiling": ceiling,
         },
-        more=[] if zscore == "none" else list(SCALER),
+        more=[] if statistics.scaler is None else list(SCALER),
+        digest=digest,
     )
 
 

@@ -1,20 +1,27 @@
-"""Z-scoring and noise ceilings of betas that are on disk, in bounded memory."""
+"""From raw to scaled betas in two passes: statistics by voxel, then the betas by trial.
+
+Whatever the guards need to know of the scaled betas is taken on the way, so that they are never
+read again.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.arrays import array_writer
 from mindeye.data.preprocess import Scaler, ZScore, fit_scaler, noise_ceiling
 from mindeye.data.trials import trials_by_stimulus
 from mindeye.datasets.recording import Recording
-from mindeye.files import write_array
+from mindeye.preparation.alignment_sample import Sample
 from mindeye.preparation.choices import Choice
 from mindeye.preparation.config import PrepareConfig
-from mindeye.preparation.rows import column_blocks, create_rows, row_blocks, write_rows
+from mindeye.preparation.reading import RawBetas
+from mindeye.preparation.scaling_leak import ScalingDesign, TrainingMoments
 
 UNITS = {
     "session": "z-scored within sessions on training trials",
@@ -34,71 +41,107 @@ def resolve_zscore(recording: Recording, config: PrepareConfig, choice: Choice) 
     return "session" if len(choice.sessions) > 1 else "train"
 
 
-def scale(
-    raw: Path,
-    out: Path,
+@dataclass(frozen=True)
+class Statistics:
+    """What is known of every kept voxel before its betas are written.
+
+    Parameters
+    ----------
+    scaler
+        Means and deviations to scale by; None if the betas stay as they are.
+    ceiling
+        Noise ceiling of one trial (V,), of the scaled betas; None where too few stimuli repeat.
+    """
+
+    scaler: Scaler | None
+    ceiling: NDArray[np.float32] | None
+
+
+def measure_voxels(
+    raw: RawBetas,
     voxels: NDArray[np.int64],
-    *,
-    sessions: NDArray[np.int64],
-    training: NDArray[np.bool_],
-    zscore: ZScore,
-) -> None:
-    """Write the kept voxels of raw betas, scaled, to `out/betas.npy`, and the scaler beside it.
+    trials: pd.DataFrame,
+    design: ScalingDesign,
+    sample: Sample | None,
+) -> Statistics:
+    """Fit the scaler and measure noise ceilings, a block of voxels at a time.
 
     Parameters
     ----------
     raw
-        .npy (N, all voxels) float32.
-    out
-        Folder; gets `betas.npy` (N, V) and, unless `zscore` is none, `scaler/*.npy`.
+        Raw betas of N trials.
     voxels
-        (V,) columns to keep, increasing.
-    sessions, training, zscore
-        As in `fit_scaler`.
+        Voxels that are kept, increasing, (V,).
+    trials
+        Table of the trials, N rows.
+    design
+        How the betas are scaled.
+    sample
+        Sample of the alignment self-test, which chooses its voxels; None without that test.
     """
-    trials = len(sessions)
-    scaler = None
-    if zscore != "none":
-        scaler = _fit(raw, voxels, sessions=sessions, training=training, zscore=zscore)
-        for name in ("groups", "mean", "deviation"):
-            write_array(out / "scaler" / f"{name}.npy", getattr(scaler, name))
-    create_rows(out / "betas.npy", (trials, len(voxels)), np.float32)
-    for where, block in row_blocks(raw, "scale"):
-        kept = block[:, voxels]
-        rows = np.arange(where.start, where.stop)
-        scaled = kept if scaler is None else scaler.apply(kept, sessions[rows])
-        write_rows(out / "betas.npy", rows, scaled)
-
-
-def _fit(
-    raw: Path,
-    voxels: NDArray[np.int64],
-    *,
-    sessions: NDArray[np.int64],
-    training: NDArray[np.bool_],
-    zscore: ZScore,
-) -> Scaler:
-    parts = []
-    for where, block in column_blocks(raw, voxels, "statistics"):
-        first = int(voxels[where.start])
-        part = fit_scaler(block, sessions, training, zscore=zscore, first_voxel=first)
-        assert part is not None
-        parts.append(part)
-    return Scaler(
-        parts[0].groups,
-        np.concatenate([p.mean for p in parts], axis=1),
-        np.concatenate([p.deviation for p in parts], axis=1),
-    )
-
-
-def measure_ceiling(betas: Path, trials: pd.DataFrame) -> NDArray[np.float32] | None:
-    """Return `noise_ceiling` of betas on disk: (V,), or None where too few stimuli repeat."""
-    voxels = np.load(betas, mmap_mode="r").shape[1]
     by_stimulus = list(trials_by_stimulus(trials).values())
-    parts = []
-    for _, block in column_blocks(betas, np.arange(voxels), "ceiling"):
-        part = noise_ceiling(block, by_stimulus)
-        if part is None:
-            return None
-        parts.append(part)
-    return np.concatenate(parts)
+    scalers, ceilings, reliability = [], [], []
+    for where, block in raw.columns(voxels):
+        scaler = fit_scaler(
+            block,
+            design.sessions,
+            design.training,
+            zscore=design.zscore,
+            first_voxel=int(voxels[where.start]),
+        )
+        scaled = block if scaler is None else scaler.apply(block, design.sessions)
+        scalers.append(scaler)
+        ceilings.append(noise_ceiling(scaled, by_stimulus))
+        if sample is not None:
+            reliability.append(sample.reliability(scaled))
+    if sample is not None:
+        sample.choose(np.concatenate(reliability))
+    known = [c for c in ceilings if c is not None]
+    return Statistics(_joined(scalers), np.concatenate(known) if known else None)
+
+
+def _joined(parts: list[Scaler | None]) -> Scaler | None:
+    """Join the scalers of blocks of voxels."""
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    mean, deviation = (
+        np.concatenate([getattr(part, name) for part in known], axis=1)
+        for name in ("mean", "deviation")
+    )
+    return Scaler(known[0].groups, mean, deviation)
+
+
+def write_betas(
+    raw: RawBetas,
+    path: Path,
+    voxels: NDArray[np.int64],
+    scaler: Scaler | None,
+    design: ScalingDesign,
+    sample: Sample | None,
+) -> tuple[TrainingMoments, str]:
+    """Write the scaled betas, a block of trials at a time.
+
+    Parameters
+    ----------
+    raw, voxels, design, sample
+        As in `measure_voxels`.
+    path
+        The file `betas.npy` to write, (N, V) float32.
+    scaler
+        What to scale by; None to write the betas as they are.
+
+    Returns
+    -------
+    tuple
+        Moments of the training trials as written, and the SHA-256 of the file.
+    """
+    moments = TrainingMoments(design, len(voxels))
+    with array_writer(path, len(design.sessions), np.float32) as betas:
+        for where, block in raw.rows(voxels):
+            scaled = block if scaler is None else scaler.apply(block, design.sessions[where])
+            betas.append(scaled)
+            moments.add(where, scaled)
+            if sample is not None:
+                sample.take(where, scaled)
+    return moments, betas.sha256.hexdigest()

@@ -1,7 +1,7 @@
 """Broken voxels and doubled trials, from raw betas one session at a time.
 
 What a session is like is kept in `SessionFacts`, small enough to be written beside a preparation
-that may be interrupted; `judge` decides once all sessions are known. Seen are voxels that never
+that may be interrupted; `check_voxels` decides once all are known. Seen are voxels that never
 change within a session, hold NaN or infinity, or sit at the limit of their storage, and trials
 that are copies of others bit by bit. Not seen are voxels that are only noisy, and copies that were
 scaled, averaged or rounded on the way.
@@ -29,6 +29,12 @@ SATURATED_SHARE = 0.01
 SATURATED_TRIALS = 2
 """A voxel is saturated in a session if more than 1 % of its trials, and at least two, are at the
 limit: one clipped trial is an outlier, which scaling survives, not a broken voxel."""
+KINDS = {
+    "constant": "never changes",
+    "not_finite": "holds NaN or infinite betas",
+    "saturated": "is at the limit of its storage in more than 1 % of the trials",
+}
+"""Faults of a voxel in a session, and what is said of it."""
 FEWEST_VOXELS = 8
 """Below this many voxels, betas stored as integers may agree by chance: copies are not sought."""
 DIGEST_BYTES = 16
@@ -57,17 +63,8 @@ class SessionFacts:
 
     def save(self, path: Path) -> None:
         """Write the facts to an .npz file; it appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part, part.open("wb") as file:
-            np.savez_compressed(
-                file,
-                session=np.int64(self.session),
-                constant=np.packbits(self.constant),
-                not_finite=np.packbits(self.not_finite),
-                saturated=np.packbits(self.saturated),
-                voxels=np.int64(len(self.constant)),
-                digests=self.digests,
-            )
+            np.savez_compressed(file, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> SessionFacts:
@@ -80,13 +77,9 @@ class SessionFacts:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                count = int(file["voxels"])
-                constant, not_finite, saturated = (
-                    np.unpackbits(file[name], count=count).astype(bool)
-                    for name in ("constant", "not_finite", "saturated")
-                )
-                return cls(int(file["session"]), constant, not_finite, saturated, file["digests"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                content = {name: file[name] for name in file.files}
+            return cls(**{**content, "session": int(content["session"])})
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{path} is missing or damaged ({error}); delete the unfinished preparation beside "
                 "the output folder and start again"
@@ -139,21 +132,19 @@ def session_facts(
 
 
 @dataclass(frozen=True)
-class VoxelJudgement:
+class CheckedVoxels:
     """Which voxels stay.
 
     Parameters
     ----------
     kept
-        (V,) true for voxels without a fault in any session.
-    constant, not_finite, saturated
-        Voxels with that fault in at least one session (a voxel may have several).
+        Whether a voxel has no fault in any session, (V,).
+    counts
+        Number of voxels with a fault in at least one session, by kind; one may have several.
     """
 
     kept: Flags
-    constant: int
-    not_finite: int
-    saturated: int
+    counts: dict[str, int]
 
     @property
     def dropped(self) -> int:
@@ -161,22 +152,22 @@ class VoxelJudgement:
         return int((~self.kept).sum())
 
 
-def judge(
+def check_voxels(
     facts: Sequence[SessionFacts],
     mode: Literal["refuse", "drop"],
     *,
     voxels: pd.DataFrame | None = None,
-) -> VoxelJudgement:
-    """Decide over the voxels of all sessions.
+) -> CheckedVoxels:
+    """Decide which voxels stay, by what all sessions are like.
 
     Parameters
     ----------
     facts
-        One a session.
+        Facts of every session.
     mode
         ``refuse`` stops at any broken voxel, ``drop`` leaves them out of all sessions.
     voxels
-        V rows; `x`, `y`, `z`, where there, go into the message.
+        Table of the voxels, V rows; `x`, `y`, `z`, where there, go into the message.
 
     Raises
     ------
@@ -185,15 +176,11 @@ def judge(
         the voxels are broken, or sessions differ in their number of voxels.
     """
     if not facts:
-        raise DataError("no session to judge voxels by; the trial table is empty")
-    counts = {len(f.constant) for f in facts}
-    if len(counts) > 1:
-        raise DataError(f"sessions differ in their number of voxels: {sorted(counts)}")
-    kinds = {
-        "constant": np.stack([f.constant for f in facts]),
-        "not_finite": np.stack([f.not_finite for f in facts]),
-        "saturated": np.stack([f.saturated for f in facts]),
-    }
+        raise DataError("no session to check voxels by; the trial table is empty")
+    widths = {len(f.constant) for f in facts}
+    if len(widths) > 1:
+        raise DataError(f"sessions differ in their number of voxels: {sorted(widths)}")
+    kinds = {name: np.stack([getattr(f, name) for f in facts]) for name in KINDS}
     bad = np.any([flags.any(axis=0) for flags in kinds.values()], axis=0)
     if bad.sum() * 2 > len(bad):
         raise DataError(
@@ -212,15 +199,11 @@ def judge(
             f"session {s1} ({count} such trials, counted from 0 within the session); a file was "
             "copied or read twice, fetch it again"
         )
-    totals = {name: int(flags.any(axis=0).sum()) for name, flags in kinds.items()}
-    return VoxelJudgement(~bad, **totals)
+    return CheckedVoxels(~bad, _counts(kinds))
 
 
-WORDS = {
-    "constant": "never changes",
-    "not_finite": "holds NaN or infinite betas",
-    "saturated": "is at the limit of its storage in more than 1 % of the trials",
-}
+def _counts(kinds: dict[str, Flags]) -> dict[str, int]:
+    return {name: int(flags.any(axis=0).sum()) for name, flags in kinds.items()}
 
 
 def _first(
@@ -232,11 +215,9 @@ def _first(
     place = ""
     if voxels is not None and {"x", "y", "z"} <= set(voxels.columns):
         place = " at ({}, {}, {})".format(*voxels[["x", "y", "z"]].iloc[voxel].tolist())
-    counts = ", ".join(
-        f"{int(flags.any(axis=0).sum())} {n.replace('_', ' ')}" for n, flags in kinds.items()
-    )
+    counts = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in _counts(kinds).items())
     return (
-        f"voxel {voxel}{place} {WORDS[name]} in session {facts[session].session} (voxels: {counts})"
+        f"voxel {voxel}{place} {KINDS[name]} in session {facts[session].session} (voxels: {counts})"
     )
 
 
