@@ -8,10 +8,10 @@ images. Tables, comparisons, controls and the report then know it.
 
 # %%
 import numpy as np
-from mindeye.metrics.registry import Metric
 from torch import Tensor
 
 import mindeye
+from mindeye.metrics.registry import Metric
 
 
 def colour_error(drawn: Tensor, truth: Tensor) -> np.ndarray:

@@ -15,7 +15,7 @@ from mindeye.config.settings import run_config
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.subject import Subject
 from mindeye.files import read_json
-from mindeye.metrics.table import REFERENCES
+from mindeye.metrics.systems import references
 from mindeye.runs import STAGES, run_all, start_run
 from small_simulation import SMALL
 from test_pipeline import PIXELS, ZOO
@@ -35,7 +35,7 @@ def _found(folder: Path) -> set[tuple[str, str]]:
     return {(r["metric"], r["system"]) for r in read_json(folder / "metrics.json")["rows"]}
 
 
-BESIDE = {*REFERENCES, "knn", "knn_centred", "ridge_restored", "ridge_centred"}
+BESIDE = {*references(), "knn", "knn_centred", "ridge_restored", "ridge_centred"}
 """Stand-ins and baselines that every run has."""
 
 

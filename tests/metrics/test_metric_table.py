@@ -14,13 +14,12 @@ import torch
 from mindeye.errors import DataError
 from mindeye.metrics.features import FunctionExtractor, Missing
 from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.registry import metric
 from mindeye.metrics.retrieval_rows import retrieval_rows, rows_from_scores
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import (
-    VERSIONS,
     Row,
     Scored,
-    metric_version,
     read_rows,
     read_scores,
     write_table,
@@ -151,7 +150,7 @@ def test_the_table_survives_the_round_trip_and_names_what_is_missing(tmp_path: P
         {"metric": "distance_swav", "why": "no weights", "how": "fetch them"}
     ]
     assert content["n_candidates"] == 20
-    assert content["versions"]["image_to_brain_top1"] == VERSIONS["image_to_brain"]
+    assert content["versions"]["image_to_brain_top1"] == metric("image_to_brain_top1").version
     frame = pd.read_csv(tmp_path / "metrics.csv")
     assert frame["value"].tolist() == pytest.approx([one.row.value for one in scored])
     assert (frame["noise_ceiling"][0], frame["k"][0]) == (0.5, 3)
@@ -172,9 +171,9 @@ def test_rows_are_the_means_of_the_scores_that_are_written_per_stimulus(tmp_path
 
 
 def test_a_metric_without_a_definition_has_no_version() -> None:
-    assert metric_version("two_way_among_reconstructions_swav") == 1
+    assert metric("two_way_among_reconstructions_swav").version == 1
     with pytest.raises(DataError, match="FID"):
-        metric_version("FID")
+        metric("FID")
 
 
 def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ from mindeye.metrics.paired import (
     adjusted,
     difference_of,
     group_difference_of,
-    lower_is_better,
     sign_flip_p,
-    statistic_of,
     stream,
     verdict,
 )
+from mindeye.metrics.registry import metric
 from mindeye.metrics.uncertainty import Statistic
 
 CONFIG = PairedConfig(resamples=500)
@@ -127,10 +126,10 @@ def test_effect_and_scores_by_hand() -> None:
 def test_ranks_are_compared_by_their_medians() -> None:
     first, second = np.array([0.0, 0, 50]), np.array([1.0, 1, 1])
     found = difference_of(
-        first, second, rng(), CONFIG, statistic=statistic_of("brain_to_image_median_rank")
+        first, second, rng(), CONFIG, statistic=metric("brain_to_image_median_rank").statistic
     )
     assert (found.a, found.b, found.difference) == (0, 1, -1)
-    assert statistic_of("PixCorr") is np.mean
+    assert metric("PixCorr").statistic is np.mean
 
 
 def test_a_group_of_one_subject_is_that_subject() -> None:
@@ -168,15 +167,15 @@ def test_a_verdict_needs_interval_and_adjusted_p_and_knows_the_direction() -> No
     assert verdict(made(1, -0.5, 2), 0.01, "PixCorr", 0.95) == "neither"
     assert verdict(made(0, 0, 0, None), 1.0, "PixCorr", 0.95) == "same"
     # Medians may agree where stimuli do not.
-    assert verdict(made(0, 0, 0, 0.1), 1.0, "x_median_rank", 0.95) == "neither"
+    assert verdict(made(0, 0, 0, 0.1), 1.0, "brain_to_image_median_rank", 0.95) == "neither"
 
 
 def test_directions_are_known() -> None:
-    assert lower_is_better("distance_efficientnet_b1")
-    assert lower_is_better("brain_to_image_median_rank")
-    for metric in ("PixCorr", "SSIM", "two_way_x", "brain_to_image_full_top5"):
-        assert lower_is_better(metric) is False
-    assert lower_is_better("effective_rank") is None
+    assert metric("distance_efficientnet_b1").lower_is_better
+    assert metric("brain_to_image_median_rank").lower_is_better
+    for name in ("PixCorr", "SSIM", "two_way_x", "brain_to_image_full_top5"):
+        assert metric(name).direction == "higher"
+    assert metric("effective_rank").direction is None
 
 
 def test_every_test_has_random_numbers_of_its_own() -> None:

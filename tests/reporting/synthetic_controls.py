@@ -29,9 +29,11 @@ from mindeye.controls.spread import candidate_spread
 from mindeye.controls.strata import stratified
 from mindeye.metrics.curves import nway_curves
 from mindeye.metrics.points import Finding, Point
+from mindeye.metrics.registry import metric
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
-from mindeye.metrics.table import REFERENCES, Scored
+from mindeye.metrics.systems import reference_name, references
+from mindeye.metrics.table import Scored
 
 REGIONS = ("early", "higher", "<script>alert('a region')</script>")
 Said = tuple[list[Point], list[Finding]]
@@ -39,7 +41,7 @@ Said = tuple[list[Point], list[Finding]]
 
 def with_references(scored: Sequence[Scored]) -> list[Scored]:
     """Set beside every row what the stand-ins score, as the stage does."""
-    names = {name: name for name in REFERENCES} | {"ceiling_generator": "generator_from_truth"}
+    names = {s.name: reference_name(s.name) for s in references().values()}
     known: dict[str, dict[str, float]] = {}
     for row, _ in scored:
         if row.system in names:
@@ -81,7 +83,7 @@ def controls(
     rng = np.random.default_rng(4)
     said: list[Said] = [
         (nway_curves(scored, rng=rng, scoring=how), []),
-        ([], floor_findings([one for one in scored if one.row.system not in REFERENCES])),
+        ([], floor_findings([one for one in scored if one.row.system not in references()])),
         ([], collapse_findings(scored)),
         _near(scored, image, training, rng, how),
         *_clusters(image, rng, how),
@@ -94,7 +96,7 @@ def controls(
 
 def _measures(predicted: torch.Tensor, image: torch.Tensor, how: Scoring) -> list[Measure]:
     rows = retrieval_rows("mindeye", predicted, image, rng=np.random.default_rng(0), scoring=how)
-    return [m for m in measures_of(rows) if m.metric.endswith(("full_top1", "median_rank"))]
+    return [m for m in measures_of(rows) if metric(m.metric).kind in ("full_top1", "median_rank")]
 
 
 def _near(

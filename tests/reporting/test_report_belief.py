@@ -13,7 +13,8 @@ import synthetic_run
 
 from mindeye.errors import DataError
 from mindeye.metrics.points import Finding, Point, write_controls
-from mindeye.metrics.table import REFERENCES, Row
+from mindeye.metrics.systems import marked_references, references, system
+from mindeye.metrics.table import Row
 from mindeye.reporting import figures, names
 from mindeye.reporting.belief import evidence, lookups
 from mindeye.reporting.build import headline_tiles, render
@@ -111,15 +112,16 @@ def test_sentences_call_metrics_as_the_page_does() -> None:
 
 
 def test_the_other_reading_of_two_way_is_no_network_of_its_own() -> None:
-    name = names.metric_name("two_way_among_reconstructions_alexnet5")
+    name = names.described("two_way_among_reconstructions_alexnet5")
     assert name.title == "Two-way among reconstructions, AlexNet, layer 5"
     assert name.group == "more_pictures"
-    assert names.metric_name("two_way_alexnet5").group == "pictures"
+    assert names.described("two_way_alexnet5").group == "pictures"
 
 
 def test_every_reference_of_the_table_has_words() -> None:
-    assert set(REFERENCES) <= set(names.REFERENCES)
-    letters = [one.letter for one in names.REFERENCES.values()]
+    marks = marked_references()
+    assert set(references()) <= set(marks)
+    letters = [one.letter for one in marks.values()]
     assert len(set(letters)) == len(letters)
 
 
@@ -264,7 +266,7 @@ def test_an_older_run_has_a_page_without_the_section(data: ReportData) -> None:
     rows = [
         dataclasses.replace(row, references={}, k=None)
         for row in data.rows
-        if row.metric not in ("effective_rank", "out_of_span") and row.system not in names.STAND_INS
+        if row.metric not in ("effective_rank", "out_of_span") and system(row.system).decodes
     ]
     page = render(dataclasses.replace(data, points=[], findings=[], rows=rows))
     assert 'id="believe"' not in page

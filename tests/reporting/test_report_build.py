@@ -250,10 +250,10 @@ def test_data_that_does_not_fit_together_is_refused(
 
 def test_numbers_and_names_are_written_for_people() -> None:
     assert names.number(0.9312, "share") == "93.1%"
-    assert names.number(-0.05, "correlation") == "−0.050"
+    assert names.number(-0.05, "decimal") == "−0.050"
     assert names.number(None, "share") == "–"
     assert [names.duration(s) for s in (0.42, 59.7, 200, 7500)] == [
         "0.4 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"
     ]  # fmt: skip
-    assert names.metric_name("two_way_zoo_clip").title == "Two-way, zoo clip"
+    assert names.described("two_way_zoo_clip").title == "Two-way, zoo clip"
     assert flattened({"a": {"b": 1, "c": {}}}) == [("a.b", "1"), ("a.c", "{}")]

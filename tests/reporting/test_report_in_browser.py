@@ -14,7 +14,6 @@ import synthetic_run
 
 from mindeye.metrics.features import NETWORKS
 from mindeye.metrics.points import Finding
-from mindeye.reporting import names
 from mindeye.reporting.build import build_report
 from mindeye.reporting.data import ReportData
 
@@ -138,7 +137,7 @@ def test_missing_networks_are_named_where_a_reader_looks(
 ) -> None:
     text = Visit(browser, reports["coloured"]).page.inner_text(".missing")
     for network in NETWORKS.values():
-        assert names.NETWORKS[network.name] in text
+        assert network.title in text
         assert network.weights.rpartition("/")[2] in text
 
 

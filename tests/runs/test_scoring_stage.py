@@ -12,7 +12,8 @@ import torch
 from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
 from mindeye.metrics.points import read_controls
-from mindeye.metrics.table import REFERENCES, Row, read_rows, read_scores
+from mindeye.metrics.systems import references
+from mindeye.metrics.table import Row, read_rows, read_scores
 from mindeye.runs.pipeline import run_all
 from mindeye.runs.scoring.predictions import retrieval_systems
 from mindeye.runs.scoring.stand_ins import stand_ins
@@ -43,9 +44,9 @@ def test_what_stands_beside_a_row_is_the_row_of_the_stand_in(
         for name, value in row.references.items():
             assert named.get(name, name) != system
             assert value == rows[metric, named.get(name, name)].value
-    assert set(rows["PixCorr", "ridge"].references) == set(REFERENCES)
+    assert set(rows["PixCorr", "ridge"].references) == set(references())
     beside = rows["brain_to_image_top1", "mindeye"].references
-    assert set(beside) == set(REFERENCES) - {"generator_from_truth"}
+    assert set(beside) == set(references()) - {"generator_from_truth"}
 
 
 def test_the_ideal_observer_is_the_ceiling_of_retrieval(rows: dict[tuple[str, str], Row]) -> None:

@@ -23,6 +23,7 @@ from mindeye.config.fingerprints import config_dict, differing_fields, filled
 from mindeye.errors import ConfigError, DataError
 from mindeye.files import read_json, stage_done
 from mindeye.metrics.scored_runs import read_scored_run
+from mindeye.metrics.systems import preferred_system, system
 from mindeye.metrics.table import Row
 from mindeye.progress import track
 from mindeye.runs.pipeline import run_all, stage_keys
@@ -30,9 +31,6 @@ from mindeye.runs.workspace import Workspace, start_run
 
 LAST = "evaluate"
 """Last stage of a row. It writes beside its folder, so it is not shared; all before it are."""
-
-PICTURES = ("both", "high")
-"""Systems whose pictures are scored, the first one that the run has."""
 
 
 def run_ablation(plan: AblationPlan, subject_dir: Path, out: Path) -> Path:
@@ -163,7 +161,8 @@ def _result(work: Workspace, row: AblationRow) -> RowResult:
             scores[f"{direction}_top1"] = found
             ranks = np.load(work.folder / "retrieve" / f"{direction}_ranks.npy")
             hits[direction] = (ranks <= 0).astype(np.float64)
-    pictures = next((s for s in PICTURES if (s, "PixCorr") in run.rows), "")
+    drew = [s for s, metric in run.rows if metric == "PixCorr" and system(s).noise == 1]
+    pictures = preferred_system(drew)
     if not pictures:
         return RowResult(row, scores, "", hits)
     named = {"PixCorr": "PixCorr", "SSIM": "SSIM", "two_way": f"two_way_{work.encoder.id}"}

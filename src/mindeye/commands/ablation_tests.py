@@ -17,6 +17,7 @@ from mindeye.commands.ablation_plan import AblationRow
 from mindeye.controls.permutation import permutation_p
 from mindeye.metrics.comparison import unlike
 from mindeye.metrics.paired import adjusted, sign_flip_p
+from mindeye.metrics.registry import metric
 from mindeye.metrics.table import Row
 from mindeye.metrics.uncertainty import Interval, paired_difference
 
@@ -154,12 +155,13 @@ def permutation_tests(results: Sequence[RowResult], full: RowResult) -> dict[str
             if one.is_null and name in one.scores and one.scores[name].metric == real.metric
         ]
         if null:
+            sign = metric(real.metric).sign
             found[name] = {
                 "value": real.value,
                 "null_mean": float(np.mean(null)),
-                "null_best": float(max(null)),
+                "null_best": float(max(null, key=lambda score: sign * score)),
                 "permutations": len(null),
-                "p": permutation_p(real.value, np.asarray(null)),
+                "p": permutation_p(real.value, np.asarray(null), higher_is_better=sign > 0),
             }
     return found
 

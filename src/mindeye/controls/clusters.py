@@ -257,7 +257,7 @@ def _metrics(
 
 
 def _finding(scores: Scores, points: list[Point], by: By) -> Finding:
-    found = {p.condition: p for p in points if p.metric.endswith("_two_way")}
+    found = {p.condition: p for p in points if p.metric == f"{scores.metric}_two_way"}
     same, random = found[SAME], found[RANDOM]
     assert same.low is not None
     assert random.low is not None

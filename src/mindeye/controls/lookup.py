@@ -16,12 +16,11 @@ import numpy as np
 from mindeye.controls.measures import Measure, measures_of
 from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
+from mindeye.metrics.systems import LOOKUP
 from mindeye.metrics.table import Scored
 from mindeye.metrics.uncertainty import paired_difference
 
 CONTROL = "training_lookup"
-LOOKUP = "nearest_training_predicted"
-"""System of the training pictures nearest to what was decoded."""
 
 
 def against_lookup(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mindeye.errors import DataError
 from mindeye.metrics.points import Point
+from mindeye.metrics.registry import metric
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Scored
 from mindeye.metrics.uncertainty import Statistic
@@ -56,20 +57,17 @@ class Measure:
 
 def measures_of(scored: Sequence[Scored]) -> list[Measure]:
     """Take the metrics with a score per stimulus out of rows of the table."""
-    return [
-        Measure(
-            system=row.system,
-            metric=row.metric,
-            values=np.asarray(values, dtype=np.float64),
-            chance=row.chance,
-            higher_is_better=not (
-                row.metric.startswith("distance") or row.metric.endswith("median_rank")
-            ),
-            statistic=np.median if row.metric.endswith("median_rank") else np.mean,
-        )
-        for row, values in scored
-        if values is not None
-    ]
+    measures = []
+    for row, values in scored:
+        if values is not None:
+            own = metric(row.metric)
+            values = np.asarray(values, dtype=np.float64)
+            measures.append(
+                Measure(
+                    row.system, own.name, values, row.chance, not own.lower_is_better, own.statistic
+                )
+            )
+    return measures
 
 
 def point_of(

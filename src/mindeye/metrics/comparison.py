@@ -28,11 +28,10 @@ from mindeye.metrics.paired import (
     adjusted,
     difference_of,
     group_difference_of,
-    lower_is_better,
-    statistic_of,
     stream,
     verdict,
 )
+from mindeye.metrics.registry import find_metric, metric
 from mindeye.metrics.scored_runs import Name, ScoredRun, read_pairs
 from mindeye.metrics.table import Row
 from mindeye.progress import track
@@ -117,15 +116,15 @@ def compare(
     chosen = _checked_systems(pairs, systems)
     tests: list[_Test] = []
     left_out: list[str] = []
-    asked = [(*both, metric) for both in chosen for metric in _metrics(pairs, *both)]
-    for system_a, system_b, metric in track(asked, "paired tests"):
+    asked = [(*both, one) for both in chosen for one in _metrics(pairs, *both)]
+    for system_a, system_b, one in track(asked, "paired tests"):
         try:
-            scored = _paired(pairs, (system_a, metric), (system_b, metric))
+            scored = _paired(pairs, (system_a, one), (system_b, one))
         except DataError as error:
             names = system_a if system_a == system_b else f"{system_a} and {system_b}"
-            left_out.append(f"{metric} of {names}: {error}")
+            left_out.append(f"{one} of {names}: {error}")
             continue
-        name = (system_a, system_b, metric)
+        name = (system_a, system_b, one)
         tests.append(_Test(name, _tested(scored, name, config), _note(scored, len(pairs))))
     labels = [
         str(one) if isinstance(one, Path) else f"table {which}"
@@ -186,18 +185,19 @@ def _checked_systems(pairs: Pairs, systems: Sequence[tuple[str, str]]) -> list[t
 
 
 def _metrics(pairs: Pairs, system_a: str, system_b: str) -> list[str]:
-    """Return the metrics with a direction that some subject has of both systems."""
+    """Return the metrics with a direction, or unknown ones, that some subject has of both."""
     found = {
-        metric: None
+        name: find_metric(name)
         for a, b in pairs.values()
-        for system, metric in a.scores
-        if system == system_a and (system_b, metric) in b.scores
+        for system, name in a.scores
+        if system == system_a and (system_b, name) in b.scores
     }
-    return [metric for metric in found if lower_is_better(metric) is not None]
+    return [name for name, one in found.items() if one is None or one.direction is not None]
 
 
 def _paired(pairs: Pairs, of_a: Name, of_b: Name) -> dict[str, _Paired]:
     """Pair the scores of every subject by stimulus, or say why they do not pair up."""
+    metric(of_a[1])  # without a direction there is no verdict
     scored = {
         name: (a, b) for name, (a, b) in pairs.items() if of_a in a.scores and of_b in b.scores
     }
@@ -263,7 +263,7 @@ def _tested(
     scored: Mapping[str, _Paired], name: tuple[str, str, str], config: PairedConfig
 ) -> dict[str, Difference]:
     """Test one metric of one pair of systems: over all (empty name), then each subject."""
-    statistic = statistic_of(name[2])
+    statistic = metric(name[2]).statistic
     pairs = [(one.a, one.b) for one in scored.values()]
     found = {"": group_difference_of(pairs, stream(config, *name), config, statistic=statistic)}
     for subject, one in scored.items():
@@ -284,18 +284,18 @@ def _table(tests: Sequence[_Test], level: float) -> pd.DataFrame:
     p_values = adjusted([test.differences[""].p for test in tests])
     rows: list[dict[str, Any]] = []
     for (name, differences, note), p in zip(tests, p_values, strict=True):
-        system_a, system_b, metric = name
-        called = verdict(differences[""], p, metric, level)
+        system_a, system_b, own = name[0], name[1], metric(name[2])
+        called = verdict(differences[""], p, own.name, level)
         # That subjects cancel out does not make the systems the same.
         if called == SAME and any(one.effect is not None for one in differences.values()):
             called = NEITHER
         rows += [
             {
                 "subject": subject,
-                "metric": metric,
+                "metric": own.name,
                 "system_a": system_a,
                 "system_b": system_b,
-                "lower_is_better": bool(lower_is_better(metric)),
+                "lower_is_better": own.lower_is_better,
                 **one._asdict(),
                 "p_adjusted": None if subject else p,
                 "verdict": "" if subject else called,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mindeye import files
 from mindeye.metrics.paired import A_BETTER, B_BETTER
+from mindeye.metrics.registry import metric
 from mindeye.metrics.table import text_of
 
 if TYPE_CHECKING:
@@ -115,6 +116,10 @@ def _metric(row: Any) -> str:
     return f"{row.metric} (lower is better)" if row.lower_is_better else f"{row.metric}"
 
 
+def _is_count(name: str) -> bool:
+    return metric(name).scale == "count"
+
+
 def write_picture(table: pd.DataFrame, path: Path) -> None:
     """Draw a comparison and write it as PNG, atomically; the same tests give the same bytes."""
     import matplotlib
@@ -137,8 +142,8 @@ def draw(table: pd.DataFrame) -> Figure:
     from matplotlib.figure import Figure
 
     test = (table["subject"] == "").cumsum()
-    ranks = table["metric"].str.endswith("median_rank") & (test <= MOST_LINES)
-    scores = ~table["metric"].str.endswith("median_rank") & (test <= MOST_LINES)
+    ranks = table["metric"].map(_is_count) & (test <= MOST_LINES)
+    scores = ~table["metric"].map(_is_count) & (test <= MOST_LINES)
     panels = [
         (table[scores], "A - B, in the metric's own unit"),
         (table[ranks], "A - B, in ranks (lower is better)"),
@@ -203,7 +208,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, label: str) -> None:
             previous = system
         axes.text(1.02, line, f"{row.p_adjusted:.3g}", size=8, color=colour, va="center",
                   transform=beside)  # fmt: skip
-        names.append(row.metric if row.metric.endswith("median_rank") else _metric(row))
+        names.append(row.metric if _is_count(row.metric) else _metric(row))
     axes.axvline(0, color=_INK, linewidth=0.8, zorder=1)
     axes.set_ylim(line + 0.5, -0.5)
     axes.set_yticks(range(line + 1), names, size=8)

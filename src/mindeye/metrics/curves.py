@@ -2,9 +2,8 @@
 
 A truth that r of the N - 1 others beat wins against n - 1 of them, drawn without replacement, with
 probability C(N - 1 - r, n - 1) / C(N - 1, n - 1) (`retrieval.expected_nway_success`): exact, so
-that nothing is drawn but the resamples of the interval. Ranks are in the table already: they are
-the scores per stimulus of ``..._median_rank``, and follow from those of ``two_way_...``, the share
-of others that the truth beats.
+that nothing is drawn but the resamples of the interval. Ranks are in the table already, behind the
+scores per stimulus of the metrics that say how (`Metric.ranks`).
 
 Axes: N stimuli.
 """
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from mindeye.errors import DataError
 from mindeye.metrics.points import Point
+from mindeye.metrics.registry import find_metric
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Scored
 from mindeye.retrieval import expected_nway_success
@@ -27,8 +27,6 @@ from mindeye.retrieval import expected_nway_success
 CONTROL = "nway"
 SIZES = (2, 5, 10, 20, 50, 100, 200, 300, 500, 1000)
 """Alternatives, the truth included, as far as there are stimuli."""
-
-_MEDIAN = "_median_rank"
 
 
 def nway_curves(
@@ -38,12 +36,12 @@ def nway_curves(
     scoring: Scoring | None = None,
     sizes: Sequence[int] = SIZES,
 ) -> list[Point]:
-    """Curves of all rows that hold ranks: ``two_way_...`` and ``..._median_rank``.
+    """Curves of all rows that hold ranks, such as ``two_way_...`` and ``..._median_rank``.
 
     Parameters
     ----------
     rows : sequence of Scored
-        Of one or several systems, as `picture_rows` and `retrieval_rows` give them.
+        Rows of one or several systems, as `picture_rows` and `retrieval_rows` give them.
     rng : numpy.random.Generator
         Resamples of the intervals.
     scoring : Scoring
@@ -59,23 +57,13 @@ def nway_curves(
     """
     points: list[Point] = []
     for one in rows:
-        metric, ranks = _ranks(one)
-        if ranks is not None:
+        known = find_metric(one.row.metric)
+        if one.values is not None and known is not None and known.ranks is not None:
             points += nway_points(
-                one.row.system, metric, ranks, rng=rng, scoring=scoring, sizes=sizes
-            )
+                one.row.system, known.curve, known.ranks(one.values),
+                rng=rng, scoring=scoring, sizes=sizes,
+            )  # fmt: skip
     return points
-
-
-def _ranks(one: Scored) -> tuple[str, NDArray[np.float64] | None]:
-    """Return the curve's metric and the ranks (N,) behind a row, None where it has none."""
-    metric, values = one.row.metric, one.values
-    if values is None or not (metric.startswith("two_way_") or metric.endswith(_MEDIAN)):
-        return metric, None
-    if metric.endswith(_MEDIAN):
-        return f"{metric.removesuffix(_MEDIAN)}_top1", values
-    # Ranks are multiples of a half; the share was rounded to float64.
-    return metric, np.round(2 * (1 - values) * (len(values) - 1)) / 2
 
 
 def nway_points(
@@ -92,7 +80,7 @@ def nway_points(
     Parameters
     ----------
     system, metric : str
-        Names of the points.
+        Names that the points get.
     ranks : array (N,)
         0-based rank of every truth among all N, ties half.
     rng : numpy.random.Generator

@@ -88,6 +88,11 @@ def two_way_from_scores(
     return np.asarray(1.0 - ranks.numpy() / (len(scores) - 1))
 
 
+def distance_from_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlation distance (N, N) of every pairing, from similarities (N, N)."""
+    return np.asarray(1.0 - scores)
+
+
 def correlation_distance(predicted: Features, actual: Features) -> NDArray[np.float64]:
     """One minus Pearson r between a prediction's features and its picture's.
 

@@ -56,7 +56,7 @@ class Network:
     name
         Of the layer, as in metric names.
     title
-        For people.
+        Name for people.
     weights
         File name, or hub id; layers of the same weights come from one forward pass.
     layer
@@ -70,6 +70,8 @@ class Network:
     build
         Makes the module from the weights' path, or with random weights from None (for timing
         only). It maps normalised pictures (N, 3, H, W) to one tensor a layer.
+    preference
+        Place among networks of which the page shows one, from 1; 0 is shown where no other is.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Network:
     size: int
     statistics: Statistics
     build: Callable[[Path | None], nn.Module]
+    preference: int = 0
 
     @property
     def metric(self) -> str:
@@ -216,27 +219,27 @@ NETWORKS: dict[str, Network] = {
     network.name: network
     for network in (
         Network(
-            "alexnet2", "AlexNet, second layer (features.4)", ALEXNET, 0,
+            "alexnet2", "AlexNet, layer 2", ALEXNET, 0,
             "two_way", 256, IMAGENET, _alexnet,
         ),
         Network(
-            "alexnet5", "AlexNet, fifth layer (features.11)", ALEXNET, 1,
-            "two_way", 256, IMAGENET, _alexnet,
+            "alexnet5", "AlexNet, layer 5", ALEXNET, 1,
+            "two_way", 256, IMAGENET, _alexnet, preference=3,
         ),
         Network(
-            "inception_v3", "Inception v3, average pool", INCEPTION, 0,
-            "two_way", 342, IMAGENET, _inception,
+            "inception_v3", "Inception v3", INCEPTION, 0,
+            "two_way", 342, IMAGENET, _inception, preference=2,
         ),
         Network(
-            "clip_vit_l14", "CLIP ViT-L/14, image embedding", CLIP, 0,
-            "two_way", 224, CLIP_STATISTICS, _ClipImageEmbedding,
+            "clip_vit_l14", "CLIP ViT-L/14", CLIP, 0,
+            "two_way", 224, CLIP_STATISTICS, _ClipImageEmbedding, preference=1,
         ),
         Network(
-            "efficientnet_b1", "EfficientNet-B1, average pool", EFFICIENTNET, 0,
+            "efficientnet_b1", "EfficientNet-B1", EFFICIENTNET, 0,
             "distance", 255, IMAGENET, _efficientnet,
         ),
         Network(
-            "swav", "SwAV ResNet-50, average pool", SWAV, 0,
+            "swav", "SwAV", SWAV, 0,
             "distance", 224, IMAGENET, _swav,
         ),
     )

@@ -18,10 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError, UsageError
+from mindeye.metrics.registry import metric
 from mindeye.metrics.uncertainty import Interval, Statistic, group_difference, paired_difference
-
-UNDIRECTED = ("effective_rank", "out_of_span")
-"""Metrics of which neither more nor less is better by itself: they are not compared."""
 
 A_BETTER, B_BETTER, NEITHER, SAME = "A better", "B better", "neither", "same"
 
@@ -87,18 +85,6 @@ class Difference(NamedTuple):
     p: float
     effect: float | None
     n: int
-
-
-def lower_is_better(metric: str) -> bool | None:
-    """Tell a metric's direction; None for `UNDIRECTED` ones."""
-    if metric.startswith(UNDIRECTED):
-        return None
-    return metric.startswith("distance") or metric.endswith("median_rank")
-
-
-def statistic_of(metric: str) -> Statistic:
-    """Return what makes a score of the scores per stimulus: the median of ranks, else the mean."""
-    return np.median if metric.endswith("median_rank") else np.mean
 
 
 def stream(config: PairedConfig, *name: str) -> np.random.Generator:
@@ -264,8 +250,19 @@ def _difference(
     return Difference(a, b, bounds.value, bounds.low, bounds.high, p, effect, n)
 
 
-def verdict(difference: Difference, p_adjusted: float, metric: str, level: float) -> str:
+def verdict(difference: Difference, p_adjusted: float, name: str, level: float) -> str:
     """Say which system is better, if the interval leaves out 0 and the adjusted p is small.
+
+    Parameters
+    ----------
+    difference
+        Difference of A and B.
+    p_adjusted
+        Its p, adjusted for all tests.
+    name
+        Name of the metric, which has a direction.
+    level
+        Level of the intervals; an adjusted p must be below 1 - level.
 
     Returns
     -------
@@ -277,4 +274,4 @@ def verdict(difference: Difference, p_adjusted: float, metric: str, level: float
         return SAME
     if difference.low <= 0 <= difference.high or p_adjusted >= 1 - level:
         return NEITHER
-    return A_BETTER if (difference.difference > 0) != bool(lower_is_better(metric)) else B_BETTER
+    return A_BETTER if metric(name).sign * difference.difference > 0 else B_BETTER

@@ -1,4 +1,4 @@
-"""Rows that say what reconstructions look like: pixels, and networks that look at them.
+"""Rows of the table that say what reconstructions look like: to pixels and to networks.
 
 Axes: N images, D width.
 """
@@ -8,22 +8,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mindeye.errors import DataError
 from mindeye.metrics import identification, pixels
 from mindeye.metrics.features import FeatureExtractor, extract_all
 from mindeye.metrics.floors import shuffled_floor, shuffled_floor_of
+from mindeye.metrics.registry import FAMILIES_OF, Metric, image_metrics, metric
 from mindeye.metrics.retrieval_rows import Ceilings, with_ceilings
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Row, Scored
-
-AMONG = "distractors: the other reconstructions"
-"""Note of the rows that follow the paper's text instead of the authors' code."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def picture_rows(
     ceilings: Ceilings | None = None,
     k: int | None = None,
 ) -> list[Scored]:
-    """PixCorr, SSIM and the rows of every feature network.
+    """Score reconstructions by every metric of images and every feature network.
 
     A network of ``two_way`` has two rows: ``two_way_NAME`` (distractors are the other pictures,
     as the authors' code does) and ``two_way_among_reconstructions_NAME`` (the other
@@ -93,80 +91,104 @@ def picture_rows(
         Candidates drawn per stimulus.
     """
     how = scoring or Scoring()
-    n, reference, size = len(images), seen.images, seen.size
-
-    def slow_row(name: str, score: Any) -> Scored:
-        values = score(images, reference, size=size)
-        bounds = interval(values, rng, how)
-
-        def shuffled(left: NDArray[np.int64], right: NDArray[np.int64]) -> float:
-            some = slice(how.slow_stimuli)
-            pair = images[torch.from_numpy(left[some])], reference[torch.from_numpy(right[some])]
-            return float(score(*pair, size=size).mean())
-
-        floor = shuffled_floor_of(shuffled, n, rng, shuffles=how.slow_shuffles)
-        row = Row(
-            name, system, bounds.value, bounds.low, bounds.high, n, None,
-            floor.value, None, floor.low, floor.high, f"at {size or reference.shape[-1]} px", k,
-        )  # fmt: skip
-        return Scored(row, values)
-
-    rows = [slow_row("PixCorr", pixels.pixcorr), slow_row("SSIM", pixels.ssim)]
+    built_in, added = image_metrics()
+    rows = [_image_row(m, system, images, seen, rng, how) for m in built_in]
     tables = {
         one.name: identification.similarity_table(predicted, seen.features(one))
         for one, predicted in extract_all(seen.extractors, images)
     }
     for extractor in seen.extractors:
-        for scored in _feature_rows(system, extractor, tables[extractor.name], rng, how):
-            rows.append(scored._replace(row=dataclasses.replace(scored.row, k=k)))
+        for family in FAMILIES_OF[extractor.comparison]:
+            one = metric(f"{family}_{extractor.name}")
+            rows.append(_feature_row(one, system, tables[extractor.name], rng, how))
+    rows += [_image_row(m, system, images, seen, rng, how) for m in added]
+    rows = [one._replace(row=dataclasses.replace(one.row, k=k)) for one in rows]
     return with_ceilings(rows, ceilings)
 
 
-def _feature_rows(
-    system: str,
-    extractor: FeatureExtractor,
-    scores: NDArray[np.float64],
-    rng: np.random.Generator,
-    how: Scoring,
-) -> list[Scored]:
-    """Rows of one network, from the correlations (N, N) of its features."""
-    if extractor.comparison == "distance":
-        return [
-            _table_row(
-                f"distance_{extractor.name}", system, 1.0 - scores, rng, how,
-                chance=1.0, note="lower is better",
+def image_scores(
+    one: Metric, images: Tensor, reference: Tensor, size: int | None = None
+) -> NDArray[np.float64]:
+    """Score images by a metric that is computed of images, a few at a time.
+
+    Parameters
+    ----------
+    one : Metric
+        A metric that needs ``images``.
+    images, reference : Tensor (N, 3, H, W)
+        Reconstructions and the images shown, float in [0, 1].
+    size : int or None
+        Side to resize both to before comparing; None compares them as they are.
+
+    Returns
+    -------
+    array (N,)
+        One score an image.
+
+    Raises
+    ------
+    DataError
+        If the images do not pair up, or the metric gives anything but one finite score an image.
+    """
+    assert one.compute is not None
+    parts = []
+    for pair in pixels.in_batches(images, reference, size):
+        scores = np.asarray(one.compute(*pair), dtype=np.float64)
+        if scores.shape != (len(pair[0]),) or not np.isfinite(scores).all():
+            raise DataError(
+                f"{one.name}: compute must return one finite score an image, "
+                f"({len(pair[0])},), got {scores.dtype} {scores.shape}"
             )
-        ]  # fmt: skip
-    readings: tuple[tuple[str, identification.Distractors, str], ...] = (
-        ("two_way", "ground_truths", ""),
-        ("two_way_among_reconstructions", "reconstructions", AMONG),
-    )
-    return [
-        _table_row(
-            f"{name}_{extractor.name}", system,
-            identification.two_way_from_scores(scores, distractors=distractors), rng, how,
-            chance=0.5, note=note,
-        )
-        for name, distractors, note in readings
-    ]  # fmt: skip
+        parts.append(scores)
+    return np.concatenate(parts)
 
 
-def _table_row(
-    metric: str,
+def _image_row(
+    one: Metric,
     system: str,
-    table: NDArray[np.float64],
+    images: Tensor,
+    seen: Seen,
     rng: np.random.Generator,
     how: Scoring,
-    *,
-    chance: float,
-    note: str,
 ) -> Scored:
-    """Row of a metric whose score under every pairing is known."""
-    values = np.diagonal(table).copy()
-    bounds = interval(values, rng, how)
-    floor = shuffled_floor(table, rng, shuffles=how.shuffles, level=how.level)
+    """Row of a metric that is too slow for a table of all pairs."""
+    n, reference, size = len(images), seen.images, seen.size
+    values = image_scores(one, images, reference, size)
+    bounds = interval(values, rng, how, one.statistic)
+
+    def shuffled(left: NDArray[np.int64], right: NDArray[np.int64]) -> float:
+        some = slice(how.slow_stimuli)
+        pair = images[torch.from_numpy(left[some])], reference[torch.from_numpy(right[some])]
+        return float(one.statistic(image_scores(one, *pair, size), axis=-1))
+
+    floor = shuffled_floor_of(shuffled, n, rng, shuffles=how.slow_shuffles)
+    note = f"at {size or reference.shape[-1]} px"
+    if one.lower_is_better:
+        note += "; lower is better"
     row = Row(
-        metric, system, bounds.value, bounds.low, bounds.high, len(table), chance,
+        one.name, system, bounds.value, bounds.low, bounds.high, n, one.chance,
         floor.value, None, floor.low, floor.high, note,
+    )  # fmt: skip
+    return Scored(row, values)
+
+
+def _feature_row(
+    one: Metric,
+    system: str,
+    similarities: NDArray[np.float64],
+    rng: np.random.Generator,
+    how: Scoring,
+) -> Scored:
+    """Row of a metric whose score under every pairing follows from similarities (N, N)."""
+    assert one.compute is not None
+    table = np.asarray(one.compute(similarities), dtype=np.float64)
+    values = np.diagonal(table).copy()
+    bounds = interval(values, rng, how, one.statistic)
+    floor = shuffled_floor(
+        table, rng, shuffles=how.shuffles, level=how.level, statistic=one.statistic
+    )
+    row = Row(
+        one.name, system, bounds.value, bounds.low, bounds.high, len(table), one.chance,
+        floor.value, None, floor.low, floor.high, one.note,
     )  # fmt: skip
     return Scored(row, values)

@@ -74,7 +74,7 @@ def pixcorr(
     return np.concatenate(
         [
             [_correlation(a.flatten(), b.flatten()) for a, b in zip(left, right, strict=True)]
-            for left, right in _batches(images, reference, size)
+            for left, right in in_batches(images, reference, size)
         ]
     )
 
@@ -117,7 +117,7 @@ def ssim(images: Tensor, reference: Tensor, *, size: int | None = NSD_SIZE) -> N
         return np.concatenate(
             [
                 list(pool.map(_ssim, _grey(left), _grey(right)))
-                for left, right in _batches(images, reference, size)
+                for left, right in in_batches(images, reference, size)
             ]
         )
 
@@ -140,7 +140,7 @@ def _ssim(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     )
 
 
-def _batches(
+def in_batches(
     images: Tensor, reference: Tensor, size: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Check two image tensors and yield them resized, a few at a time."""

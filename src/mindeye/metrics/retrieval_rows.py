@@ -17,9 +17,9 @@ from torch import Tensor
 from mindeye import retrieval
 from mindeye.errors import DataError
 from mindeye.metrics.floors import floor_of
+from mindeye.metrics.registry import metric
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Row, Scored
-from mindeye.metrics.uncertainty import Statistic
 
 Ceilings = Mapping[str, float]
 
@@ -160,19 +160,15 @@ def _direction_rows(
     expected = retrieval.expected_nway_success(shuffled, s, n).numpy()
 
     def row(
-        name: str,
-        values: NDArray[Any],
-        pairings: NDArray[Any],
-        chance: float,
-        statistic: Statistic = np.mean,
-        note: str = "",
+        name: str, values: NDArray[Any], pairings: NDArray[Any], chance: float, note: str = ""
     ) -> Scored:
+        one = metric(f"{direction}_{name}")
         drawn = values[~np.isnan(values)]
-        bounds = interval(drawn, rng, how, statistic)
-        floor = floor_of(statistic(pairings, axis=-1), level=how.level)
+        bounds = interval(drawn, rng, how, one.statistic)
+        floor = floor_of(one.statistic(pairings, axis=-1), level=how.level)
         scored = Row(
-            f"{direction}_{name}", system, bounds.value, bounds.low, bounds.high,
-            len(drawn), chance, floor.value, None, floor.low, floor.high, note,
+            one.name, system, bounds.value, bounds.low, bounds.high,
+            len(drawn), chance, floor.value, None, floor.low, floor.high, note or one.note,
         )  # fmt: skip
         return Scored(scored, values)
 
@@ -184,11 +180,11 @@ def _direction_rows(
         )
 
     return [
-        row("top1", success, expected, 1 / n, note=note),
+        row("top1", success, expected, 1 / n, note),
         row("full_top1", *hits(1)),
         row("full_top5", *hits(5)),
         row("full_top10", *hits(10)),
-        row("median_rank", rank.numpy(), shuffled.numpy(), (s - 1) / 2, np.median, "0 is best"),
+        row("median_rank", rank.numpy(), shuffled.numpy(), (s - 1) / 2),
     ]
 
 

@@ -25,30 +25,8 @@ from numpy.typing import NDArray
 from mindeye import files
 from mindeye.errors import DataError
 from mindeye.metrics.features import Missing
-
-REFERENCES = (
-    "random_training",
-    "nearest_training_true",
-    "nearest_training_predicted",
-    "generator_from_truth",
-    "noise_ceiling",
-    "ideal_observer",
-)
-"""Names of what can stand beside a row, from floors to ceilings (docs/reference/metrics.md)."""
-
-VERSIONS: dict[str, int] = {
-    "brain_to_image": 1,
-    "image_to_brain": 1,
-    "PixCorr": 1,
-    "SSIM": 1,
-    "two_way": 1,
-    "two_way_among_reconstructions": 1,
-    "distance": 1,
-    "effective_rank": 1,
-    "out_of_span": 1,
-}
-"""Version of every metric's definition. One that changes its values gets a new number: rows of
-different versions do not compare."""
+from mindeye.metrics.registry import metric
+from mindeye.metrics.systems import references
 
 
 @dataclass(frozen=True)
@@ -77,7 +55,8 @@ class Row:
         Candidates drawn per stimulus, of which one was picked; 1 is a draw without a choice, None
         where nothing is drawn.
     references
-        What other ways of answering score on the same metric, by the names of `REFERENCES`.
+        What other ways of answering score on the same metric, by the names of
+        `mindeye.metrics.systems.references`.
     """
 
     metric: str
@@ -112,20 +91,6 @@ class Scored(NamedTuple):
     values: NDArray[np.float64] | None
 
 
-def metric_version(metric: str) -> int:
-    """Return the version of a metric: that of the longest name in `VERSIONS` it begins with.
-
-    Raises
-    ------
-    DataError
-        If no name fits: a metric without a definition.
-    """
-    known = [name for name in VERSIONS if metric.startswith(name)]
-    if not known:
-        raise DataError(f"metric {metric!r} has no version; known: {', '.join(VERSIONS)}")
-    return VERSIONS[max(known, key=len)]
-
-
 def write_table(
     groups: Sequence[tuple[Sequence[str], Sequence[Scored]]],
     missing: Sequence[Missing],
@@ -157,7 +122,7 @@ def write_table(
     content = {
         "rows": records,
         "missing": [{"metric": m.metric, "why": m.why, "how": m.how} for m in missing],
-        "versions": {row.metric: metric_version(row.metric) for row in rows},
+        "versions": {row.metric: metric(row.metric).version for row in rows},
         **(settings or {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,20 +142,22 @@ def _records(rows: Sequence[Row]) -> list[dict[str, Any]]:
         bad = [k for k, v in named.items() if isinstance(v, float) and not math.isfinite(v)]
         if bad:
             raise DataError(f"{record['metric']} of {record['system']} has no finite {bad}")
-        strange = set(record["references"]) - set(REFERENCES)
+        known = references()
+        strange = set(record["references"]) - set(known)
         if strange:
-            raise DataError(f"unknown references {sorted(strange)}; known: {', '.join(REFERENCES)}")
+            raise DataError(f"unknown references {sorted(strange)}; known: {', '.join(known)}")
     return records
 
 
 def _flat(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Give every reference a column of its own."""
     columns = [f.name for f in dataclasses.fields(Row) if f.name != "references"]
+    beside = list(references())
     flat = [
-        {**{c: r[c] for c in columns}, **{n: r["references"].get(n) for n in REFERENCES}}
+        {**{c: r[c] for c in columns}, **{n: r["references"].get(n) for n in beside}}
         for r in records
     ]
-    frame = pd.DataFrame.from_records(flat, columns=[*columns, *REFERENCES])
+    frame = pd.DataFrame.from_records(flat, columns=[*columns, *beside])
     return frame.astype({"k": "Int64"})
 
 

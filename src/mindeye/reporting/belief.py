@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mindeye.metrics.points import Point
+from mindeye.metrics.systems import LOOKUP, SYSTEMS
 from mindeye.metrics.table import Row
 from mindeye.reporting.checklist import control_of, controls_in_order, question_of
 from mindeye.reporting.control_figures import MAKERS, Made, anything, collapse
 from mindeye.reporting.figures.conditions import finite
 from mindeye.reporting.figures.curves import CurvePanel
 from mindeye.reporting.figures.dots import DotPanel, by_metric
-from mindeye.reporting.names import MAIN_SYSTEMS, metric_name, number, system_name
-
-LOOKUP = "nearest_training_predicted"
+from mindeye.reporting.names import described, number, system_name
 
 EXPECTED = {
     "nway": "An honest decoder falls slowly, far above the dashed line of chance. One that knows "
@@ -86,14 +85,14 @@ def evidence(points: Sequence[Point], rows: Sequence[Row]) -> list[Evidence]:
 def lookups(rows: Sequence[Row]) -> list[str]:
     """Say where the run's own systems score no more than their nearest training picture."""
     lines = []
-    for system in MAIN_SYSTEMS:
+    for system in [s.name for s in SYSTEMS.values() if s.is_main]:
         better, total, worse = 0, 0, []
         for row in [r for r in by_metric(rows) if r.system == system]:
-            name, lookup = metric_name(row.metric, row.note), row.references.get(LOOKUP)
+            name, lookup = described(row.metric, row.note), row.references.get(LOOKUP)
             if lookup is None or name.group not in ("retrieval", "pictures"):
                 continue
             total += 1
-            if row.value > lookup if not name.lower_is_better else row.value < lookup:
+            if name.sign * (row.value - lookup) > 0:
                 better += 1
             else:
                 own, other = (number(v, name.scale) for v in (row.value, lookup))

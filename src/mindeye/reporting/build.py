@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mindeye import files
+from mindeye.metrics.registry import preferred_metric
+from mindeye.metrics.systems import LOOKUP, marked_references, preferred_system, system
 from mindeye.metrics.table import Row
 from mindeye.reporting import figures, names, pictures
 from mindeye.reporting.belief import evidence
@@ -17,8 +19,6 @@ from mindeye.reporting.data import ReportData
 from mindeye.reporting.score_table import score_table
 
 _TILES = 4
-_FEATURE_PREFERENCE = ("two_way_clip_vit_l14", "two_way_inception_v3", "two_way_alexnet5")
-_PICTURE_PREFERENCE = ("both", "high", "low")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def render(data: ReportData) -> str:
         gallery_size=gallery_size,
         per_group=len(next(iter(pictures.shown(data).values()))),
         table=score_table(data.rows),
-        missing=[(m, names.metric_name(m["metric"]).title) for m in data.missing],
+        missing=[(m, names.described(m["metric"]).title) for m in data.missing],
         checks=checklist(data.findings),
         words=WORDS,
         evidence=evidence(data.points, data.rows),
@@ -104,34 +104,39 @@ def _panels(rows: Sequence[Row]) -> dict[str, Any]:
     marked = {mark.letter for panel in drawn for mark in panel.references}
     return {
         "panels": panels,
-        "references": [one for one in names.REFERENCES.values() if one.letter in marked],
+        "references": [one for one in marked_references().values() if one.letter in marked],
     }
 
 
 def headline_tiles(data: ReportData) -> list[Tile]:
     """Choose up to four rows for the top of the page: retrieval both ways, then pictures."""
     rows = {(row.metric, row.system): row for row in data.rows}
-    picture = next((s for s in _PICTURE_PREFERENCE if ("SSIM", s) in rows), "")
-    systems = [s for m, s in rows if m == "brain_to_image_top1"]
-    retrieval = "mindeye" if "mindeye" in systems else ""
+    picture = preferred_system(_ours(rows, "SSIM"))
+    retrieval = preferred_system(_ours(rows, "brain_to_image_top1"))
     if not retrieval and not picture:  # a baseline is no headline where the run has its own
-        retrieval = next(iter(systems), "")
-    features = [m for m, s in rows if m.startswith("two_way_") and s == picture]
-    feature = next((m for m in _FEATURE_PREFERENCE if m in features), None)
+        retrieval = next((s for m, s in rows if m == "brain_to_image_top1"), "")
+    features = [m for m, s in rows if names.described(m).family == "two_way" and s == picture]
     wanted = [
         ("brain_to_image_top1", retrieval),
         ("image_to_brain_top1", retrieval),
-        (feature or (features[0] if features else ""), picture),
+        (preferred_metric(features), picture),
         ("SSIM", picture),
         ("PixCorr", picture),
     ]
     return [_tile(rows[key], data) for key in wanted if key in rows][:_TILES]
 
 
+def _ours(rows: Iterable[tuple[str, str]], metric: str) -> list[str]:
+    """Return the run's own decoders that have a row of a metric and may be its headline."""
+    systems = [s for m, s in rows if m == metric and system(s).role == "decoder"]
+    return [s for s in systems if system(s).headline or system(s).on_page]
+
+
 def first_sentence(data: ReportData) -> str:
     """Say in one sentence what was found, from the rows."""
     row = next(
-        (r for r in data.rows if r.metric == "brain_to_image_top1" and r.system == "mindeye"), None
+        (r for r in data.rows if r.metric == "brain_to_image_top1" and system(r.system).is_main),
+        None,
     )
     n = len(data.seen)
     if row is None:
@@ -175,7 +180,7 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, 
 
 
 def _tile(row: Row, data: ReportData) -> Tile:
-    name = names.metric_name(row.metric, row.note)
+    name = names.described(row.metric, row.note)
     facts = []
     if row.low is not None and row.high is not None:
         low, high = (names.number(x, name.scale, unit=False) for x in (row.low, row.high))
@@ -186,7 +191,7 @@ def _tile(row: Row, data: ReportData) -> Tile:
         if value is None and label != "chance":
             text = "not known"
         facts.append((label, text))
-    lookup = row.references.get("nearest_training_predicted")
+    lookup = row.references.get(LOOKUP)
     if lookup is not None:
         facts.append(("lookup", names.number(lookup, name.scale, unit=False)))
     facts.append(("n", f"{row.n:,}"))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mindeye.metrics.points import Finding
-from mindeye.reporting.names import HEADLINE_SYSTEMS, metric_name, system_name
+from mindeye.metrics.registry import find_metric
+from mindeye.metrics.systems import SYSTEMS, system
+from mindeye.reporting.names import described, system_name
 
 Mark = Literal["warning", "passed", "noted", "caught"]
 """`passed` reads "no warning" on the page, since a control also passes those of whom it can say
@@ -31,12 +33,8 @@ QUESTIONS = {
 """What every control asks, in the order of the page."""
 
 NEVER_WARN = ("regions", "seeds")
-MUST_FAIL = ("mean_picture",)
-"""Systems that know nothing of the brain: a control that passes them is broken."""
 MOST_SHOWN = 3
 MOST_PROBLEMS = 4
-_METRIC = re.compile(r"\b(?:brain_to_image|image_to_brain|two_way|distance)(?:_\w+)?\b")
-
 
 WORDS: dict[Mark, str] = {"passed": "no warning"}
 """What the page writes for a mark, where that is another word."""
@@ -115,20 +113,25 @@ def plain(text: str) -> str:
 
     def title(match: re.Match[str]) -> str:
         name = match.group()
-        words = {"brain_to_image": "Brain → image", "image_to_brain": "Image → brain"}
-        return f"“{words.get(name) or metric_name(name).title}”"
+        return f"“{described(name).title}”" if _is_metric(name) else name
 
-    return re.sub(r"(?<!\w)-(?=\d)", "−", _METRIC.sub(title, text))
+    return re.sub(r"(?<!\w)-(?=\d)", "−", re.sub(r"\w+", title, text))
+
+
+def _is_metric(word: str) -> bool:
+    """Tell names of metrics from words: one without an underscore is read as it is."""
+    return "_" in word and find_metric(word) is not None
 
 
 def _is_own(finding: Finding) -> bool:
-    return finding.system in ("", *HEADLINE_SYSTEMS)
+    return not finding.system or system(finding.system).headline > 0
 
 
 def _place(finding: Finding) -> int:
     """Sort the data first, then the systems of the headline, then others."""
-    order = ("", *HEADLINE_SYSTEMS)
-    return order.index(finding.system) if finding.system in order else len(order)
+    if not finding.system:
+        return 0
+    return system(finding.system).headline or len(SYSTEMS)
 
 
 def _check(control: str, findings: Sequence[Finding]) -> Check:
@@ -154,19 +157,20 @@ def _check(control: str, findings: Sequence[Finding]) -> Check:
 
 
 def _metric_in(finding: Finding) -> str:
-    found = _METRIC.search(finding.text)
-    return found.group() if found else ""
+    return next((word for word in re.findall(r"\w+", finding.text) if _is_metric(word)), "")
 
 
 def _mark(finding: Finding) -> Mark:
     if finding.passed:
         return "noted" if control_of(finding.control) in NEVER_WARN else "passed"
-    return "caught" if finding.system in MUST_FAIL else "warning"
+    # A reference knows nothing of the brain: a control that passes it is broken.
+    is_reference = finding.system and system(finding.system).role == "reference"
+    return "caught" if is_reference else "warning"
 
 
 def _sentence(finding: Finding) -> Sentence:
     text = plain(finding.text)
     if _mark(finding) == "caught":
         text += " It never saw a brain: this control does catch such a system."
-    system = system_name(finding.system) if finding.system else ""
-    return Sentence(system, text, _mark(finding))
+    label = system_name(finding.system) if finding.system else ""
+    return Sentence(label, text, _mark(finding))

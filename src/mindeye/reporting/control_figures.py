@@ -5,31 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mindeye.metrics.points import Point
+from mindeye.metrics.registry import preferred_metric
+from mindeye.metrics.systems import Role, preferred_system, system
 from mindeye.metrics.table import Row
 from mindeye.reporting.figures.conditions import Entry, Line, condition_curve, condition_panel
 from mindeye.reporting.figures.curves import CurvePanel
 from mindeye.reporting.figures.dots import DotPanel, by_metric, dot_panel
-from mindeye.reporting.names import metric_name, number, system_name
+from mindeye.reporting.names import described, number, system_name
 
-FEATURES = ("two_way_clip_vit_l14", "two_way_inception_v3", "two_way_alexnet5")
-"""Networks that are shown before others."""
-RETRIEVERS = ("mindeye", "mindeye_backbone", "ridge", "knn")
-DRAWERS = ("both", "high", "low", "ridge", "knn")
-LIMITS = ("ideal_observer", "noise_ceiling", "ceiling_both", "ceiling_generator", "ceiling_vae")
 FULL = "brain_to_image_full_top1"
 
 Made = tuple[list[CurvePanel], list[DotPanel], list[str]]
 """Curves, dot panels and notes under them."""
 
 
-def _first(preferred: Sequence[str], there: Sequence[str]) -> str:
-    """Return the first preferred name that is there, else the first that is."""
-    return next((name for name in preferred if name in there), there[0] if there else "")
-
-
 def _feature(metrics: Sequence[str]) -> str:
-    own = [m for m in metrics if metric_name(m).group == "pictures" and m.startswith("two_way_")]
-    return _first(FEATURES, own)
+    """Return the feature network to show."""
+    return preferred_metric([m for m in metrics if described(m).family == "two_way"])
+
+
+def _preferred(systems: Sequence[str], role: Role) -> str:
+    return preferred_system(s for s in systems if system(s).role == role)
 
 
 def _systems(points: Sequence[Point], metric: str) -> list[str]:
@@ -50,17 +46,17 @@ def _nway(points: Sequence[Point]) -> Made:
     curves = []
     for metric in [m for m in wanted if m in metrics]:
         there = _systems(points, metric)
-        order = RETRIEVERS if "_to_" in metric else DRAWERS
-        main = _first(order, there)
-        chosen = {main: "", "ridge": "", _first(LIMITS, there): "ceiling"}
+        main, baseline = (_preferred(there, role) for role in ("decoder", "baseline"))
+        main = main or baseline
+        chosen = {main: "", baseline: "", _preferred(there, "ceiling"): "ceiling"}
         lines = [
             Line(system_name(s), [p for p in points if (p.metric, p.system) == (metric, s)],
                  s == main, kind if s != main else "")
             for s, kind in chosen.items() if s in there
         ]  # fmt: skip
-        title = metric_name(metric).title.split(",")
+        title = described(metric).title.split(",")
         curve = condition_curve(
-            ",".join(title[:1] if "_to_" in metric else title), lines,
+            ",".join(title[:1] if described(metric).needs == "embeddings" else title), lines,
             unit="alternatives", logarithmic=True,
         )  # fmt: skip
         curves += [] if curve is None else [curve]
@@ -69,15 +65,15 @@ def _nway(points: Sequence[Point]) -> Made:
 
 def _trials(points: Sequence[Point]) -> Made:
     curves = []
-    for metric in [m for m in _metrics(points) if metric_name(m).scale == "share"]:
+    for metric in [m for m in _metrics(points) if described(m).scale == "share"]:
         there = _systems(points, metric)
-        main = _first(RETRIEVERS, there)
+        main = preferred_system(there)
         lines = [
             Line(system_name(s), [p for p in points if (p.metric, p.system) == (metric, s)],
                  s == main)
             for s in there
         ]  # fmt: skip
-        curve = condition_curve(metric_name(metric).title, lines, unit="by trials")
+        curve = condition_curve(described(metric).title, lines, unit="by trials")
         curves += [] if curve is None else [curve]
     return curves, [], []
 
@@ -87,12 +83,12 @@ def _nearness(points: Sequence[Point]) -> Made:
     metrics = _metrics(strata)
     panels: list[DotPanel | None] = []
     notes = []
-    for metric, order in ((FULL, RETRIEVERS), (_feature(metrics), DRAWERS), ("SSIM", DRAWERS)):
+    for metric in (FULL, _feature(metrics), "SSIM"):
         own = [p for p in strata if p.metric == metric]
-        own = [p for p in own if p.system == _first(order, _systems(own, metric))]
+        own = [p for p in own if p.system == preferred_system(_systems(own, metric))]
         if not own:
             continue
-        title = f"{metric_name(metric).title}: {system_name(own[0].system)}"
+        title = f"{described(metric).title}: {system_name(own[0].system)}"
         parts = [p for p in own if p.condition != "spearman"]
         panels.append(
             condition_panel(
@@ -134,15 +130,15 @@ def _rho(title: str, point: Point) -> str:
 def _clusters(points: Sequence[Point]) -> Made:
     panels = []
     for control in dict.fromkeys(p.control for p in points):
-        own = [p for p in points if p.control == control and p.metric.endswith("_two_way")]
+        own = [p for p in points if p.control == control and described(p.metric).kind == "two_way"]
         entries = []
-        for system in dict.fromkeys(p.system for p in own):
-            main = system == _first(RETRIEVERS, [p.system for p in own])
-            if system not in ("mindeye", "ridge") and not main:
+        for name in dict.fromkeys(p.system for p in own):
+            main = name == preferred_system(p.system for p in own)
+            if system(name).controls != "all" and not main:
                 continue
-            for i, p in enumerate(q for q in own if q.system == system):
+            for i, p in enumerate(q for q in own if q.system == name):
                 label = "same cluster" if p.condition == "same cluster" else "at random"
-                entries.append(Entry(f"{system_name(system)}, {label}", p, main, i == 0))
+                entries.append(Entry(f"{system_name(name)}, {label}", p, main, i == 0))
         by = control.removeprefix("same_cluster_of_")
         panels.append(condition_panel(f"Two-way, within clusters of {by}", entries))
     return [], _drawn(panels), []
@@ -169,7 +165,7 @@ def _regions(points: Sequence[Point]) -> Made:
                 Entry(labels[name], own[name], name.endswith(" alone"), i == 0)
                 for i, name in enumerate(here)
             ]
-        panels.append(condition_panel(metric_name(metric).title, entries) if own else None)
+        panels.append(condition_panel(described(metric).title, entries) if own else None)
     return [], _drawn(panels), []
 
 
@@ -189,7 +185,7 @@ def collapse(rows: Sequence[Row]) -> Made:
         if own:
             panels.append(dot_panel(metric, own))
             note = own[0].note.replace("; ceiling: the true embeddings", "")
-            notes.append(f"{metric_name(metric).title}: {note}.")
+            notes.append(f"{described(metric).title}: {note}.")
     return [], panels, notes
 
 
@@ -198,28 +194,28 @@ def _candidates(points: Sequence[Point]) -> Made:
     notes = []
     metrics = _metrics(points)
     for metric in ("SSIM", _feature(metrics)):
-        system = _first(DRAWERS, _systems(points, metric))
-        own = {p.condition: p for p in points if (p.metric, p.system) == (metric, system)}
+        name = preferred_system(_systems(points, metric))
+        own = {p.condition: p for p in points if (p.metric, p.system) == (metric, name)}
         if "k = 1" not in own:
             continue
-        count = sum(name.startswith("candidate ") for name in own)
+        count = sum(condition.startswith("candidate ") for condition in own)
         labels = {
             "k = 1": "k = 1, no choice",
             "picked": f"picked of {count}",
             "best of n": "best by the truth",
         }
-        title = f"{metric_name(metric).title}: {system_name(system)}"
+        title = f"{described(metric).title}: {system_name(name)}"
         panels.append(
             condition_panel(
                 title,
                 [
-                    Entry(label, own[name], name == "picked")
-                    for name, label in labels.items()
-                    if name in own
+                    Entry(label, own[condition], condition == "picked")
+                    for condition, label in labels.items()
+                    if condition in own
                 ],
             )
         )
-        sd, scale = own.get("sd within stimulus"), metric_name(metric).scale
+        sd, scale = own.get("sd within stimulus"), described(metric).scale
         if sd is not None:
             spread = number(sd.value, scale)
             notes.append(f"{title}: candidates of one stimulus differ by {spread} (SD).")
@@ -230,9 +226,9 @@ def anything(points: Sequence[Point]) -> Made:
     """Show the first metric of a control that has no figure of its own, a row a condition."""
     metric = _metrics(points)[0]
     own = [p for p in points if p.metric == metric]
-    main = _first(("mindeye", "both"), _systems(own, metric))
+    main = preferred_system(_systems(own, metric))
     entries = [Entry(p.condition, p, p.system == main) for p in own if p.system == main]
-    title = f"{metric_name(metric).title}: {system_name(main)}" if main else metric
+    title = f"{described(metric).title}: {system_name(main)}" if main else metric
     return [], _drawn([condition_panel(title, entries)]), []
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from mindeye.metrics.registry import Metric, Scale
+from mindeye.metrics.systems import Reference, marked_references, reference_name, system
 from mindeye.metrics.table import Row
 from mindeye.reporting import figures, names
 from mindeye.reporting.figures.dots import references_of
@@ -47,8 +49,8 @@ class ScoreTable:
     """Groups, and the references that stand beside the rows: floors left, ceilings right."""
 
     groups: Sequence[TableGroup]
-    floors: Sequence[names.Reference]
-    ceilings: Sequence[names.Reference]
+    floors: Sequence[Reference]
+    ceilings: Sequence[Reference]
     count: int
 
     @property
@@ -63,7 +65,7 @@ def score_table(rows: Sequence[Row]) -> ScoreTable:
     Columns of references are those that any row has; a row does not stand beside itself.
     """
     known = references_of(rows)
-    columns = {name: names.REFERENCES[name] for name in known}
+    columns = {name: one for name, one in marked_references().items() if name in known}
     groups = [
         _group(metric, list(group), columns)
         for metric, group in groupby(figures.by_metric(rows), key=lambda row: row.metric)
@@ -76,8 +78,8 @@ def score_table(rows: Sequence[Row]) -> ScoreTable:
     )
 
 
-def _group(metric: str, rows: list[Row], columns: dict[str, names.Reference]) -> TableGroup:
-    notes = {row.note for row in rows if row.system not in names.STAND_INS}
+def _group(metric: str, rows: list[Row], columns: dict[str, Reference]) -> TableGroup:
+    notes = {row.note for row in rows if system(row.system).decodes}
     notes = notes or {row.note for row in rows}
     note = next(iter(notes)) if len(notes) == 1 else ""
     name = metric_name_of(rows)
@@ -91,23 +93,23 @@ def _group(metric: str, rows: list[Row], columns: dict[str, names.Reference]) ->
     )
 
 
-def metric_name_of(rows: Sequence[Row]) -> names.MetricName:
+def metric_name_of(rows: Sequence[Row]) -> Metric:
     """Describe the metric of these rows; its pool is that of the first."""
-    return names.metric_name(rows[0].metric, rows[0].note)
+    return names.described(rows[0].metric, rows[0].note)
 
 
 def _row(
     row: Row,
-    scale: names.Scale,
+    scale: Scale,
     beside: dict[str, float],
-    columns: dict[str, names.Reference],
+    columns: dict[str, Reference],
     note: str,
 ) -> TableRow:
     def text(value: float | None) -> str:
         return names.number(value, scale, unit=False)
 
     has_interval = row.low is not None and row.high is not None
-    own = names.REFERENCE_OF.get(row.system)
+    own = reference_name(row.system)
     others = {name: value for name, value in beside.items() if name != own}
 
     def references(*, floors: bool) -> list[Cell]:
@@ -119,8 +121,8 @@ def _row(
 
     return TableRow(
         system=names.system_name(row.system),
-        is_main=row.system in names.MAIN_SYSTEMS,
-        is_stand_in=row.system in names.STAND_INS,
+        is_main=system(row.system).is_main,
+        is_stand_in=not system(row.system).decodes,
         cells=[
             Cell("Score", names.number(row.value, scale), "score"),
             Cell("Interval", f"{text(row.low)} – {text(row.high)}" if has_interval else "–"),

@@ -21,10 +21,9 @@ from mindeye.data.images import to_pictures
 from mindeye.files import read_json, write_array, write_json
 from mindeye.generation.generators import Generator, LatentGenerator
 from mindeye.generation.reconstruct import candidate_seeds, draw_batches
+from mindeye.metrics.systems import SYSTEMS
 from mindeye.runs.workspace import Workspace
 
-PURPOSES = {"ceiling_generator": 2, "ridge": 3, "ceiling_both": 4, "ridge_latents": 5}
-"""Streams of noise; MindEye's own systems draw with 1."""
 PUBLISHED_STRENGTH = 0.8
 """Of Takagi & Nishimoto 2023 (public code `diffusion_decoding.py`: 50 DDIM steps, strength 0.8)."""
 
@@ -118,7 +117,7 @@ def _draw(
     batches = draw_batches(
         generator,
         tokens,
-        seeds=candidate_seeds(work.config.seed, len(tokens), 1, purpose=PURPOSES[name]),
+        seeds=candidate_seeds(work.config.seed, len(tokens), 1, purpose=SYSTEMS[name].noise),
         start=start,
         batch_size=work.config.reconstruct.batch_size,
         name=name,

@@ -13,12 +13,11 @@ from mindeye.data.subject_checks import describe
 from mindeye.errors import DataError
 from mindeye.files import MetricsLog, read_json, versions
 from mindeye.metrics.points import Finding, Point, read_controls
+from mindeye.metrics.systems import SYSTEMS
 from mindeye.metrics.table import read_rows
 from mindeye.reporting.build import build_report
 from mindeye.reporting.data import ReportData, SubjectFacts
 from mindeye.runs.workspace import Workspace
-
-SHOWN = ("low", "high", "both", "ridge", "ceiling_generator")
 
 
 def report(work: Workspace) -> None:
@@ -92,8 +91,8 @@ def report_data(work: Workspace) -> ReportData:
     drawn = len(work.drawn_ids)
     pictures = {
         name: np.load(folder / "reconstruct" / f"{name}.npy")
-        for name in SHOWN
-        if (folder / "reconstruct" / f"{name}.npy").is_file()
+        for name, one in SYSTEMS.items()
+        if one.on_page and (folder / "reconstruct" / f"{name}.npy").is_file()
     }
     stages = [p for p in sorted(folder.iterdir()) if (p / "stage.json").is_file()]
     table = read_json(folder / "metrics.json")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mindeye.reporting.names import Scale
+from mindeye.metrics.registry import Scale
 
 
 @dataclass(frozen=True)

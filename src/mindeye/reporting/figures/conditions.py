@@ -10,7 +10,7 @@ from mindeye.metrics.points import Point
 from mindeye.reporting.figures.axes import Tick, clip, svg_points, tick_label
 from mindeye.reporting.figures.curves import Curve, CurvePanel
 from mindeye.reporting.figures.dots import Dot, DotPanel, at, axis
-from mindeye.reporting.names import metric_name, number
+from mindeye.reporting.names import described, number
 
 _MARKED_SIZES = (2, 10, 100, 1000)
 _FEW = 5
@@ -50,7 +50,7 @@ def condition_panel(title: str, entries: Sequence[Entry]) -> DotPanel | None:
     if not kept:
         return None
     points = [e.point for e in kept]
-    name = metric_name(points[0].metric)
+    name = described(points[0].metric)
     ticks = axis(
         name.scale,
         [v for p in points for v in (p.value, p.low, p.high, p.chance) if v is not None],
@@ -96,7 +96,7 @@ def condition_curve(
     if not known:
         return None
     xs = sorted({x for _, points in known for x in points})
-    scale = metric_name(known[0][0].points[0].metric).scale
+    scale = described(known[0][0].points[0].metric).scale
     everything = [p for _, points in known for p in points.values()]
     ticks = axis(
         scale, [v for p in everything for v in (p.value, p.low, p.high, p.chance) if v is not None]
@@ -148,7 +148,7 @@ def _curve(
         lows = [at(p.low or 0.0, ticks) for p in points.values()]
         highs = [at(p.high or 0.0, ticks) for p in points.values()]
         band = svg_points([*xs, *xs[::-1]], [*lows, *highs[::-1]])
-    name = metric_name(next(iter(points.values())).metric)
+    name = described(next(iter(points.values())).metric)
     return Curve(
         label=line.label,
         points=svg_points(xs, ys),
@@ -181,7 +181,7 @@ def _place(value: float | None, ticks: Sequence[float]) -> float | None:
 
 def _summary(entry: Entry) -> str:
     point = entry.point
-    scale = metric_name(point.metric).scale
+    scale = described(point.metric).scale
     parts = [f"{entry.label}: {number(point.value, scale)}"]
     if point.low is not None and point.high is not None:
         low, high = number(point.low, scale, unit=False), number(point.high, scale)

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mindeye.metrics.registry import Scale
+from mindeye.metrics.systems import marked_references, reference_name, system, system_order
 from mindeye.metrics.table import Row
 from mindeye.reporting.figures.axes import Tick, clip, nice_ticks, spread, tick_label
-from mindeye.reporting.names import (
-    MAIN_SYSTEMS,
-    REFERENCE_OF,
-    REFERENCES,
-    STAND_INS,
-    Scale,
-    metric_name,
-    number,
-    system_name,
-    system_order,
-)
+from mindeye.reporting.names import described, number, system_name
 
 LETTER_GAP = 6.0
 """Least distance of the letters of references, in percent of the track: 14 px on a phone."""
@@ -79,15 +70,14 @@ def dot_panels(rows: Sequence[Row]) -> list[DotPanel]:
     for row in by_metric(rows):
         panels[row.metric].append(row)
     drawn = [
-        dot_panel(metric, [r for r in group if r.system not in STAND_INS] or group, group)
+        dot_panel(metric, [r for r in group if system(r.system).decodes] or group, group)
         for metric, group in panels.items()
-        if metric_name(metric).group != "other"
+        if described(metric).group != "other"
     ]
     scores = {panel.metric: [dot.at for dot in panel.dots] for panel in drawn}
     return [
         replace(panel, group="more_retrieval")
-        if panel.metric.endswith("_full_top1")
-        and scores[panel.metric] == scores.get(panel.metric.replace("full_", ""))
+        if scores[panel.metric] == scores.get(described(panel.metric).pool)
         else panel
         for panel in drawn
     ]
@@ -95,9 +85,10 @@ def dot_panels(rows: Sequence[Row]) -> list[DotPanel]:
 
 def by_metric(rows: Sequence[Row]) -> list[Row]:
     """Sort rows by metric, the two directions together, and by system within a metric."""
-    kinds = list(dict.fromkeys(_kind(row.metric) for row in rows))
+    kind = {row.metric: described(row.metric).kind for row in rows}
+    kinds = list(dict.fromkeys(kind.values()))
     return sorted(
-        rows, key=lambda r: (kinds.index(_kind(r.metric)), r.metric, system_order(r.system))
+        rows, key=lambda r: (kinds.index(kind[r.metric]), r.metric, system_order(r.system))
     )
 
 
@@ -107,15 +98,15 @@ def single_dot(row: Row) -> DotPanel:
 
 
 def references_of(rows: Sequence[Row]) -> dict[str, float]:
-    """Collect what else scores on the metric of these rows, in the order of `REFERENCES`."""
+    """Collect what else scores on the metric of these rows, floors first."""
     found = {name: value for row in rows for name, value in row.references.items()}
-    found |= {REFERENCE_OF[r.system]: r.value for r in rows if r.system in REFERENCE_OF}
-    return {name: found[name] for name in REFERENCES if name in found}
+    found |= {name: r.value for r in rows if (name := reference_name(r.system))}
+    return {name: found[name] for name in marked_references() if name in found}
 
 
 def summary(row: Row) -> str:
     """All that is known about a row in one line of text."""
-    scale = metric_name(row.metric).scale
+    scale = described(row.metric).scale
     parts = [f"{system_name(row.system)}: {number(row.value, scale)}"]
     if row.low is not None and row.high is not None:
         parts.append(f"interval {number(row.low, scale, unit=False)} to {number(row.high, scale)}")
@@ -128,7 +119,7 @@ def summary(row: Row) -> str:
 
 def dot_panel(metric: str, rows: Sequence[Row], beside: Sequence[Row] = ()) -> DotPanel:
     """Draw rows of one metric, with the references among `beside`."""
-    name = metric_name(metric, rows[0].note)
+    name = described(metric, rows[0].note)
     known = references_of(beside)
     marks = [
         value
@@ -161,7 +152,7 @@ def dot_panel(metric: str, rows: Sequence[Row], beside: Sequence[Row] = ()) -> D
                 high=place(row.high),
                 floor=place(row.floor),
                 ceiling=place(row.ceiling),
-                is_main=row.system in MAIN_SYSTEMS,
+                is_main=system(row.system).is_main,
             )
             for row in rows
         ],
@@ -182,20 +173,15 @@ def axis(scale: Scale, marks: Sequence[float]) -> list[float]:
     return nice_ticks(min([0.0, *finite]), max(finite, default=1.0))
 
 
-def _kind(metric: str) -> str:
-    """Name of a metric without the direction of retrieval."""
-    return re.sub(r"^(brain_to_image|image_to_brain)_", "", metric)
-
-
 def _reference_marks(
     known: dict[str, float], scale: Scale, ticks: Sequence[float]
 ) -> list[ReferenceMark]:
     places = [at(value, ticks) for value in known.values()]
-    letters = spread(places, LETTER_GAP)
+    letters, marks = spread(places, LETTER_GAP), marked_references()
     return [
         ReferenceMark(
-            REFERENCES[name].letter, REFERENCES[name].label, number(value, scale), place,
-            letter_at, REFERENCES[name].is_floor,
+            marks[name].letter, marks[name].label, number(value, scale), place, letter_at,
+            marks[name].is_floor,
         )
         for (name, value), place, letter_at in zip(known.items(), places, letters, strict=True)
     ]  # fmt: skip

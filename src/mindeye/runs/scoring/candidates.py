@@ -14,11 +14,10 @@ from mindeye.files import open_array
 from mindeye.metrics.picture_rows import Seen, picture_rows
 from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
+from mindeye.metrics.systems import SYSTEMS
 from mindeye.progress import track
 from mindeye.runs.scoring.streams import stream
 from mindeye.runs.workspace import Workspace
-
-SYSTEMS = ("high", "both")
 
 
 def spread_of_candidates(
@@ -38,7 +37,7 @@ def spread_of_candidates(
     points: list[Point] = []
     findings: list[Finding] = []
     quick = replace(scoring, shuffles=1, slow_shuffles=1, slow_stimuli=1)
-    for name in SYSTEMS:
+    for name in [one.name for one in SYSTEMS.values() if one.noise == 1]:
         path = work.folder / "reconstruct" / f"{name}_candidates.npy"
         if not path.is_file():
             continue

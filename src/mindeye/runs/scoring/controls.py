@@ -31,12 +31,14 @@ from mindeye.controls.shuffled import floor_findings
 from mindeye.controls.strata import stratified
 from mindeye.metrics.curves import nway_curves
 from mindeye.metrics.points import Finding, Point
+from mindeye.metrics.registry import metric
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
+from mindeye.metrics.systems import SYSTEMS, system
 from mindeye.metrics.table import Scored
 from mindeye.progress import track
 from mindeye.runs.conditions import region_predictions, trial_predictions
-from mindeye.runs.scoring.predictions import prediction
+from mindeye.runs.scoring.predictions import EMBEDDED, prediction
 from mindeye.runs.scoring.streams import stream
 from mindeye.runs.scoring.tables import Group
 from mindeye.runs.workspace import Workspace
@@ -47,16 +49,15 @@ WHOLE_WIDTH = 16_384
 """Values an embedding may have for the span of the training targets to be that of all tokens; of
 wider ones it is that of the pooled embedding (4,000 x 197,376 doubles would be 6 GB)."""
 
-MAIN = ("mindeye", "ridge", "low", "high", "both")
-"""Systems whose scores are split by how near a test picture is to training."""
-
-DECODERS = (*MAIN, "mindeye_backbone", "ridge_centred", "ridge_latents", "knn", "knn_centred")
-"""Systems that say something from the brain: others may score as their floor does."""
-JUDGED = (*DECODERS, "mean_picture")
-"""Held against their floor; the mean picture knows nothing, and must not pass."""
+MAIN = (
+    *(name for name in EMBEDDED if SYSTEMS[name].controls == "all"),
+    *(n for n, one in SYSTEMS.items() if one.controls == "all" and n not in EMBEDDED),
+)
+"""Systems whose scores are split by how near a test picture is to training: those that predict
+embeddings, then those that only draw. The lookup's intervals are drawn in this order."""
 
 CONDITIONED = ("full_top1", "median_rank")
-"""Scores of the curves over trials and regions: of all test stimuli, without draws."""
+"""Kinds of metrics of the curves over trials and regions: of all test stimuli, without draws."""
 
 
 def collapse_rows(work: Workspace) -> list[Scored]:
@@ -80,7 +81,7 @@ def control_points(
     scored = [one for _, rows in groups for one in rows]
     said: list[Said] = [
         (nway_curves(scored, rng=stream(work, "nway"), scoring=scoring), []),
-        ([], floor_findings([one for one in scored if one.row.system in JUDGED])),
+        ([], floor_findings([one for one in scored if system(one.row.system).controls != "none"])),
         ([], collapse_findings(scored)),
         _by_nearness(work, groups, scoring),
         *(
@@ -120,13 +121,9 @@ def _embeddings(work: Workspace, ids: Sequence[str]) -> NDArray[np.float32]:
 
 def _decoders(work: Workspace) -> list[tuple[str, str]]:
     """Return the decoders of embeddings by name, with the files of what they predicted."""
-    files = [
-        ("mindeye", "predict/contrastive"),
-        ("mindeye_backbone", "predict/backbone"),
-        ("ridge", "ridge/tokens"),
-        ("knn", "ridge/knn_tokens"),
+    return [
+        (name, path) for name, path in EMBEDDED.items() if (work.folder / f"{path}.npy").is_file()
     ]
-    return [(name, path) for name, path in files if (work.folder / f"{path}.npy").is_file()]
 
 
 def _by_nearness(work: Workspace, groups: Sequence[Group], scoring: Scoring) -> Said:
@@ -241,4 +238,4 @@ def _measures(
     rows = retrieval_rows(
         "mindeye", predicted, actual, rng=stream(work, f"condition {name}"), scoring=scoring
     )
-    return [m for m in measures_of(rows) if m.metric.endswith(CONDITIONED)]
+    return [m for m in measures_of(rows) if metric(m.metric).kind in CONDITIONED]

@@ -11,6 +11,14 @@ from mindeye.files import open_array
 from mindeye.retrieval import Embeddings, Selected
 from mindeye.runs.workspace import Workspace
 
+EMBEDDED = {
+    "mindeye": "predict/contrastive",
+    "mindeye_backbone": "predict/backbone",
+    "ridge": "ridge/tokens",
+    "knn": "ridge/knn_tokens",
+}
+"""Systems that predict embeddings, with the files of what they predicted."""
+
 
 def prediction(work: Workspace, name: str) -> NDArray[Any]:
     """Open predictions of all test stimuli, memory-mapped, such as `predict/contrastive`."""
@@ -19,7 +27,7 @@ def prediction(work: Workspace, name: str) -> NDArray[Any]:
 
 def decoded(work: Workspace) -> NDArray[Any]:
     """Open the run's own embeddings (S, K, D); ridge's where it trained no high level."""
-    return prediction(work, "predict/contrastive" if work.config.high_enabled else "ridge/tokens")
+    return prediction(work, EMBEDDED["mindeye" if work.config.high_enabled else "ridge"])
 
 
 def true_tokens(work: Workspace) -> Selected:
@@ -37,13 +45,13 @@ def retrieval_systems(work: Workspace) -> dict[str, tuple[Embeddings, Embeddings
     actual = true_tokens(work)
     found: dict[str, tuple[Embeddings, Embeddings]] = {}
     if work.config.high_enabled:
-        found["mindeye"] = (prediction(work, "predict/contrastive"), actual)
-        found["mindeye_backbone"] = (prediction(work, "predict/backbone"), actual)
+        for name in ("mindeye", "mindeye_backbone"):
+            found[name] = (prediction(work, EMBEDDED[name]), actual)
     found["ridge_restored"] = (prediction(work, "ridge/tokens_restored"), actual)
     mean = np.load(work.folder / "ridge" / "tokens_mean.npy")
     true = actual[:] - mean
-    for name, path in (("ridge", "ridge/tokens"), ("knn", "ridge/knn_tokens")):
-        plain = prediction(work, path)
+    for name in ("ridge", "knn"):
+        plain = prediction(work, EMBEDDED[name])
         found[name] = (plain, actual)
         found[f"{name}_centred"] = (plain - mean, true)
     return found

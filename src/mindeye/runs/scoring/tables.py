@@ -15,37 +15,14 @@ from mindeye.metrics.features import FeatureExtractor, FunctionExtractor
 from mindeye.metrics.picture_rows import Seen, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows, rows_from_scores
 from mindeye.metrics.scoring import Scoring
-from mindeye.metrics.table import REFERENCES, Scored
+from mindeye.metrics.systems import SYSTEMS, System, reference_name, references, system
+from mindeye.metrics.table import Scored
 from mindeye.progress import track
 from mindeye.retrieval import Selected
 from mindeye.runs.scoring.predictions import retrieval_systems, true_tokens
 from mindeye.runs.scoring.stand_ins import StandIns
 from mindeye.runs.scoring.streams import stream
 from mindeye.runs.workspace import Workspace
-
-CEILINGS = {
-    "low": ("ceiling_vae",),
-    "high": ("ceiling_generator",),
-    "both": ("ceiling_both",),
-    "both_unblended": ("ceiling_both",),
-    "ridge": ("ceiling_both", "ceiling_generator", "ceiling_vae"),
-    "ridge_latents": ("ceiling_both", "ceiling_vae"),
-    "knn": (),
-}
-"""Which system a picture system cannot be expected to pass, the first of those that were drawn.
-
-Ridge draws as the run does: by the generator from a start, without one, or by the autoencoder.
-"""
-
-PICTURE_SYSTEMS = ("ceiling_both", "ceiling_generator", "ceiling_vae", "mean_picture", *CEILINGS)
-"""Ceilings first: the others are set against them."""
-
-PICKED = ("high", "both", "both_unblended")
-"""Systems of which the run draws `reconstruct.candidates` and picks one."""
-DRAWN_ONCE = ("ceiling_both", "ceiling_generator", "ridge", "ridge_latents")
-
-FROM_TRUTH = "ceiling_generator"
-"""System whose scores stand beside others as `generator_from_truth`."""
 
 Group = tuple[list[str], list[Scored]]
 
@@ -90,7 +67,7 @@ def picture_groups(work: Workspace, beside: StandIns, scoring: Scoring, seen: Se
     """Score what the pictures look like."""
     rows: dict[str, list[Scored]] = {}
     for name, images, k in track(list(_pictures(work, beside)), "pictures"):
-        drawn = [rows[c] for c in CEILINGS.get(name, ()) if c in rows]
+        drawn = [rows[c] for c in system(name).ceilings if c in rows]
         ceilings = {one.row.metric: one.row.value for one in drawn[0]} if drawn else {}
         rows[name] = picture_rows(
             name,
@@ -115,14 +92,19 @@ def _pictures(
             shown[name] = observer.shown[:count]
     for name, ids in shown.items():
         yield name, partial(work.subject.pictures_of, ids), None
-    config = work.config.reconstruct
-    for name in PICTURE_SYSTEMS:
-        path = work.folder / "reconstruct" / f"{name}.npy"
+    # Ceilings first: the others are set against them.
+    for one in sorted(SYSTEMS.values(), key=lambda s: (s.role != "ceiling", s.role != "reference")):
+        path = work.folder / "reconstruct" / f"{one.name}.npy"
         if path.is_file():
-            k = 1 if name in DRAWN_ONCE else None
-            if name in PICKED:
-                k = 1 if config.pick == "first" else config.candidates
-            yield name, partial(np.load, path), k
+            yield one.name, partial(np.load, path), _candidates(work, one)
+
+
+def _candidates(work: Workspace, one: System) -> int | None:
+    """Return the number of pictures that were drawn of each stimulus; None if none was drawn."""
+    config = work.config.reconstruct
+    if one.noise == 1:
+        return 1 if config.pick == "first" else config.candidates
+    return 1 if one.noise else None
 
 
 def own_extractor(work: Workspace) -> FeatureExtractor:
@@ -147,17 +129,17 @@ def _noted(one: Scored, note: str) -> Scored:
 
 def _with_references(groups: list[Group]) -> list[Group]:
     """Set beside every row what the stand-ins score on the same metric."""
+    columns = references()
     known: dict[str, dict[str, float]] = {}
     for _, rows in groups:
         for row, _ in rows:
-            name = "generator_from_truth" if row.system == FROM_TRUTH else row.system
-            if name in REFERENCES:
+            name = reference_name(row.system)
+            if name in columns:
                 known.setdefault(row.metric, {})[name] = row.value
 
     def beside(one: Scored) -> Scored:
-        own = "generator_from_truth" if one.row.system == FROM_TRUTH else one.row.system
-        others = {n: known[one.row.metric][n] for n in REFERENCES if n in known[one.row.metric]}
-        others.pop(own, None)
+        others = {n: known[one.row.metric][n] for n in columns if n in known[one.row.metric]}
+        others.pop(reference_name(one.row.system), None)
         return one._replace(row=dataclasses.replace(one.row, references=others))
 
     return [
