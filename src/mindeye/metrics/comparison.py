@@ -28,13 +28,13 @@ from mindeye.metrics.paired import (
     adjusted,
     difference_of,
     group_difference_of,
-    stream,
     verdict,
 )
 from mindeye.metrics.registry import find_metric, metric
 from mindeye.metrics.scored_runs import Name, ScoredRun, read_pairs
 from mindeye.metrics.table import Row
 from mindeye.progress import track
+from mindeye.seeds import named_rng
 
 FEW_SUBJECTS = 6
 """With fewer, flipping the signs of subjects cannot give a p below .05 (2 / 2^5 = .0625)."""
@@ -265,10 +265,12 @@ def _tested(
     """Test one metric of one pair of systems: over all (empty name), then each subject."""
     statistic = metric(name[2]).statistic
     pairs = [(one.a, one.b) for one in scored.values()]
-    found = {"": group_difference_of(pairs, stream(config, *name), config, statistic=statistic)}
+    found = {
+        "": group_difference_of(pairs, named_rng(config.seed, *name), config, statistic=statistic)
+    }
     for subject, one in scored.items():
         if subject:
-            rng = stream(config, *name, subject)
+            rng = named_rng(config.seed, *name, subject)
             found[subject] = difference_of(one.a, one.b, rng, config, statistic=statistic)
     return found
 

@@ -9,7 +9,6 @@ Axes: S stimuli, M subjects.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -85,11 +84,6 @@ class Difference(NamedTuple):
     p: float
     effect: float | None
     n: int
-
-
-def stream(config: PairedConfig, *name: str) -> np.random.Generator:
-    """Return the random numbers of one test; another test more or less does not move them."""
-    return np.random.default_rng([config.seed, zlib.crc32("\0".join(name).encode())])
 
 
 def sign_flip_p(

@@ -16,7 +16,7 @@ from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.systems import SYSTEMS
 from mindeye.progress import track
-from mindeye.runs.scoring.streams import stream
+from mindeye.runs.scoring.predictions import stream
 from mindeye.runs.workspace import Workspace
 
 

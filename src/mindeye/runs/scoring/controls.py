@@ -38,8 +38,7 @@ from mindeye.metrics.systems import SYSTEMS, system
 from mindeye.metrics.table import Scored
 from mindeye.progress import track
 from mindeye.runs.conditions import region_predictions, trial_predictions
-from mindeye.runs.scoring.predictions import EMBEDDED, prediction
-from mindeye.runs.scoring.streams import stream
+from mindeye.runs.scoring.predictions import EMBEDDED, prediction, stream
 from mindeye.runs.scoring.tables import Group
 from mindeye.runs.workspace import Workspace
 
@@ -129,7 +128,9 @@ def _decoders(work: Workspace) -> list[tuple[str, str]]:
 def _by_nearness(work: Workspace, groups: Sequence[Group], scoring: Scoring) -> Said:
     train = work.subject.splits["train"]
     near = nearness(
-        _true_pooled(work, work.test_ids), _true_pooled(work, train), rng=stream(work, "nearness")
+        _true_pooled(work, work.test_ids),
+        _true_pooled(work, train),
+        rng=stream(work, "nearness"),
     )
     points, findings = similarity_audit(near, work.test_ids)
     for ids, rows in groups:
@@ -137,7 +138,10 @@ def _by_nearness(work: Workspace, groups: Sequence[Group], scoring: Scoring) -> 
             continue
         measures = [m for m in measures_of(rows) if m.system in MAIN]
         split = stratified(
-            near.similarity[: len(ids)], measures, rng=stream(work, "strata"), scoring=scoring
+            near.similarity[: len(ids)],
+            measures,
+            rng=stream(work, "strata"),
+            scoring=scoring,
         )
         points += split[0]
         findings += split[1]
@@ -161,7 +165,9 @@ def _same_cluster(work: Workspace, scoring: Scoring) -> Said:
         # What all pictures have in common tells none of them apart.
         scores = cosine_scores(name, "brain_to_image", predicted - mean, true - mean)
         own = prediction_labels(
-            pooled(work, predicted), rng=stream(work, f"own clusters {name}"), training=training
+            pooled(work, predicted),
+            rng=stream(work, f"own clusters {name}"),
+            training=training,
         )
         kinds: tuple[tuple[By, NDArray[np.int64]], ...]
         kinds = (("pictures", labels), ("predictions", own))
@@ -236,6 +242,10 @@ def _measures(
     """Score predictions under one condition; only what is asked of all stimuli, without draws."""
     actual = work.embeddings("tokens")[work.rows(ids)]
     rows = retrieval_rows(
-        "mindeye", predicted, actual, rng=stream(work, f"condition {name}"), scoring=scoring
+        "mindeye",
+        predicted,
+        actual,
+        rng=stream(work, f"condition {name}"),
+        scoring=scoring,
     )
     return [m for m in measures_of(rows) if metric(m.metric).kind in CONDITIONED]

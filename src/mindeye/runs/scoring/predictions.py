@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mindeye.files import open_array
 from mindeye.retrieval import Embeddings, Selected
 from mindeye.runs.workspace import Workspace
+from mindeye.seeds import named_rng
 
 EMBEDDED = {
     "mindeye": "predict/contrastive",
@@ -18,6 +19,11 @@ EMBEDDED = {
     "knn": "ridge/knn_tokens",
 }
 """Systems that predict embeddings, with the files of what they predicted."""
+
+
+def stream(work: Workspace, name: str) -> np.random.Generator:
+    """Return the run's random numbers of a name."""
+    return named_rng(work.config.seed, name)
 
 
 def prediction(work: Workspace, name: str) -> NDArray[Any]:

@@ -24,8 +24,7 @@ from mindeye.controls.noise_ceiling import match_halves, training_reliability
 from mindeye.data.ideal import has_truth, log_likelihood
 from mindeye.metrics.floors import nearest_training_picture, random_training_picture
 from mindeye.retrieval import Selected
-from mindeye.runs.scoring.predictions import decoded
-from mindeye.runs.scoring.streams import stream
+from mindeye.runs.scoring.predictions import decoded, stream
 from mindeye.runs.workspace import Workspace
 
 
@@ -89,7 +88,10 @@ def _observers(work: Workspace) -> dict[str, Observer]:
         betas = work.subject.betas
         weights = training_reliability(betas, [trials[s] for s in work.subject.splits["train"]])
         halves = match_halves(
-            betas, [trials[s] for s in work.test_ids], weights, rng=stream(work, "noise_ceiling")
+            betas,
+            [trials[s] for s in work.test_ids],
+            weights,
+            rng=stream(work, "noise_ceiling"),
         )
         kept = [work.test_ids[i] for i in halves.kept]
         found["noise_ceiling"] = Observer(kept, halves.scores, halves.note)

@@ -19,9 +19,8 @@ from mindeye.metrics.systems import SYSTEMS, System, reference_name, references,
 from mindeye.metrics.table import Scored
 from mindeye.progress import track
 from mindeye.retrieval import Selected
-from mindeye.runs.scoring.predictions import retrieval_systems, true_tokens
+from mindeye.runs.scoring.predictions import retrieval_systems, stream, true_tokens
 from mindeye.runs.scoring.stand_ins import StandIns
-from mindeye.runs.scoring.streams import stream
 from mindeye.runs.workspace import Workspace
 
 Group = tuple[list[str], list[Scored]]
@@ -32,7 +31,10 @@ def retrieval_groups(work: Workspace, beside: StandIns, scoring: Scoring) -> lis
     groups: list[Group] = []
     for name, observer in beside.observers.items():
         rows = rows_from_scores(
-            name, observer.scores, rng=stream(work, f"retrieval {name}"), scoring=scoring
+            name,
+            observer.scores,
+            rng=stream(work, f"retrieval {name}"),
+            scoring=scoring,
         )
         groups.append((observer.ids, [_noted(one, observer.note) for one in rows]))
     ceiling = {
