@@ -197,9 +197,9 @@ def test_contradictions_are_refused_by_name(
 
     refused(UsageError, "whose embeddings", generator="/somewhere")
     refused(ConfigError, "unknown generator", generator="/nowhere", encoder="zoo", vae="zoo")
-    refused(UsageError, "start at 1", candidates=0)
-    refused(UsageError, "draws nothing", generator="none")
-    refused(ConfigError, "strength", strength=1.5)
+    refused(ConfigError, "candidates is 0", candidates=0)
+    refused(ConfigError, "draws nothing", generator="none")
+    refused(ConfigError, "strength is 1.5", strength=1.5)
     refused(DataError, "3 latents, the embeddings have 5", start=str(tmp_path / "start.npy"))
     refused(DataError, r"latents \(N, 32, 8, 8\)", start=str(tmp_path / "wrong.npy"))
     refused(DataError, "missing or not a plain", start=str(tmp_path / "absent.npy"))
