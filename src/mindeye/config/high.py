@@ -19,10 +19,12 @@ from mindeye.config.bounds import (
     Width,
     WidthOrZero,
 )
+from mindeye.config.fingerprints import SINCE
 from mindeye.config.optim import OptimConfig
 from mindeye.errors import ConfigError
 
 Attention = Literal["sdpa", "explicit"]
+DecoderKind = Annotated[str, Registered("DECODERS", ("residual",))]
 InputLayer = Literal["published", "linear"]
 Head = Literal["full", "low_rank", "shared"]
 PriorKind = Literal["diffusion", "mse", "none"]
@@ -36,6 +38,9 @@ class DecoderConfig(Checked):
 
     Parameters
     ----------
+    kind
+        Network: ``residual`` (the paper's), or a name added to `mindeye.models.DECODERS`, which may
+        use the other fields or not.
     width
         Hidden width of the backbone (4096 in the paper).
     blocks
@@ -61,6 +66,7 @@ class DecoderConfig(Checked):
 
     section = "high.decoder"
 
+    kind: DecoderKind = field(default="residual", metadata={SINCE: "0.2"})
     width: Width = 1024
     blocks: DepthOrZero = 2
     input_layer: InputLayer = "linear"

@@ -16,6 +16,7 @@ from mindeye.config.bounds import (
     Weight,
     Width,
 )
+from mindeye.config.high import InputLayer
 from mindeye.config.optim import OptimConfig
 
 
@@ -69,6 +70,11 @@ class LowConfig(Checked):
     contrastive_temperature: Temperature = 0.075
     contrastive_rows: CountOrZero = 512
     optim: OptimConfig = field(default_factory=OptimConfig)
+
+    @property
+    def input_layer(self) -> InputLayer:
+        """Kind of the layer over voxels: always the published one."""
+        return "published"
 
     def __post_init__(self) -> None:
         super().__post_init__()

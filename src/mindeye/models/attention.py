@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mindeye.config.high import Attention
+from mindeye.config.high import Attention, PriorConfig
 from mindeye.models.positions import at_least_float32, rotate
 
 COSINE_SCALE = 16.0
@@ -111,30 +111,31 @@ def blockwise_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor)
     return torch.unflatten(torch.cat(attended), 1, (heads, -1)).to(value.dtype)
 
 
-ATTENTION: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+ATTENTION: dict[Attention, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "sdpa": fused_attention,
     "explicit": explicit_attention,
 }
 
 
 class SharedKeyAttention(nn.Module):
-    """Cosine attention of many query heads over one shared key/value head; (N, K, D) to itself."""
+    """Cosine attention of many query heads over one shared key/value head; (N, K, D) to itself.
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        heads: int,
-        dim_head: int,
-        causal: bool = False,
-        attention: Attention = "sdpa",
-    ) -> None:
+    Parameters
+    ----------
+    config
+        Heads, their width, and the way attention is computed.
+    dim
+        D.
+    causal
+        Whether a token sees earlier tokens only.
+    """
+
+    def __init__(self, config: PriorConfig, dim: int, *, causal: bool = False) -> None:
         super().__init__()
-        if attention not in ATTENTION:
-            raise ValueError(f"attention is {attention!r}; known: {', '.join(ATTENTION)}")
+        heads, dim_head = config.heads, config.dim_head
         self.heads = heads
         self.causal = causal
-        self.attention = attention
+        self.attention: Attention = config.attention
         self.norm = GainNorm(dim)
         self.null_key_value = nn.Parameter(torch.randn(2, dim_head))
         self.to_query = nn.Linear(dim, heads * dim_head, bias=False)

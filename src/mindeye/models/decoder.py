@@ -6,19 +6,20 @@ Source: the MindEye paper (arXiv 2305.18274), section 3.2 and appendix A.4, and 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mindeye.config.high import Head
-from mindeye.models.heads import build_head
+from mindeye.config.high import DecoderConfig, InputLayer
+from mindeye.models.heads import HEADS
+from mindeye.models.sizes import Sizes
 
 NormName = Literal["layer", "batch"]
 ActivationName = Literal["gelu", "relu", "silu"]
-InputLayer = Literal["published", "linear"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
@@ -45,29 +46,68 @@ class DecoderOutput(NamedTuple):
     contrastive: Tensor | None
 
 
-class DenseLayer(nn.Module):
-    """Linear, norm, activation, dropout; (N, in) to (N, width).
+@dataclass(frozen=True)
+class DenseStyle:
+    """How the layers of a residual MLP are made; by default as the published high-level model's.
 
-    `activation_first` swaps norm and activation.
+    Parameters
+    ----------
+    norm
+        "layer" (published) or "batch".
+    activation
+        None takes the one that the published code pairs with the norm: GELU with LayerNorm, ReLU
+        with BatchNorm. The low-level model uses SiLU.
+    activation_first
+        Whether the activation comes before the norm.
+    bias
+        Whether the linear layers have biases; the published low-level model's have none.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        *,
-        norm: NormName = "layer",
-        activation: ActivationName = "gelu",
-        activation_first: bool = False,
-        bias: bool = True,
-        dropout: float = 0.0,
-    ) -> None:
+    norm: NormName = "layer"
+    activation: ActivationName | None = None
+    activation_first: bool = False
+    bias: bool = True
+
+
+class ResidualConfig(Protocol):
+    """Configuration of a residual MLP: `DecoderConfig` or `LowConfig`."""
+
+    @property
+    def width(self) -> int:
+        """Hidden width."""
+        ...
+
+    @property
+    def blocks(self) -> int:
+        """Number of residual blocks."""
+        ...
+
+    @property
+    def input_layer(self) -> InputLayer:
+        """Kind of the layer over voxels."""
+        ...
+
+    @property
+    def dropout_in(self) -> float:
+        """Dropout after the published input layer."""
+        ...
+
+    @property
+    def dropout_block(self) -> float:
+        """Dropout in every residual block."""
+        ...
+
+
+class DenseLayer(nn.Module):
+    """Linear, norm, activation, dropout; (N, in) to (N, width)."""
+
+    def __init__(self, inputs: int, width: int, style: DenseStyle, *, dropout: float) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, width, bias=bias)
-        self.norm = NORMS[norm](width)
-        self.activation = ACTIVATIONS[activation]()
+        self.linear = nn.Linear(inputs, width, bias=style.bias)
+        self.norm = NORMS[style.norm](width)
+        self.activation = ACTIVATIONS[style.activation or PAIRED_ACTIVATION[style.norm]]()
         self.dropout = nn.Dropout(dropout)
-        self.activation_first = activation_first
+        self.activation_first = style.activation_first
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, in) to (N, width)."""
@@ -85,66 +125,32 @@ class ResidualBackbone(nn.Module):
 
     Parameters
     ----------
+    config
+        Width, blocks, input layer and dropout. The input layer ``published`` is linear, norm,
+        activation, dropout; ``linear`` is a plain linear map, which MindEye2 (arXiv 2403.11207,
+        table 4) found better when it is trained with weight decay.
     voxels
         V.
-    width
-        Hidden width; 4096 in the paper.
-    blocks
-        Residual blocks; 4 in the paper.
-    norm
-        "layer" (published) or "batch".
-    activation
-        None takes the one that the published code pairs with the norm: GELU with LayerNorm,
-        ReLU with BatchNorm. The low-level model uses SiLU.
-    activation_first
-        Activation before norm.
-    bias
-        Biases in the linear layers; the published low-level model has none.
-    input_layer
-        "published" is Linear, norm, activation, dropout; "linear" is a plain linear map, which
-        MindEye2 (arXiv 2403.11207, table 4) found better when it is trained with weight decay.
-    dropout_in, dropout_block
-        .5 and .15 in the published high-level model, .5 and .25 in the low-level one.
+    style
+        How its layers are made.
     """
 
     def __init__(
-        self,
-        voxels: int,
-        *,
-        width: int,
-        blocks: int,
-        norm: NormName = "layer",
-        activation: ActivationName | None = None,
-        activation_first: bool = False,
-        bias: bool = True,
-        input_layer: InputLayer = "published",
-        dropout_in: float = 0.5,
-        dropout_block: float = 0.15,
+        self, config: ResidualConfig, voxels: int, style: DenseStyle | None = None
     ) -> None:
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"norm is {norm!r}; known: {', '.join(NORMS)}")
-        chosen = activation or PAIRED_ACTIVATION[norm]
-
-        def dense(inputs: int, dropout: float) -> DenseLayer:
-            return DenseLayer(
-                inputs,
-                width,
-                norm=norm,
-                activation=chosen,
-                activation_first=activation_first,
-                bias=bias,
-                dropout=dropout,
-            )
-
+        style, width = style or DenseStyle(), config.width
         self.input: nn.Module
-        if input_layer == "published":
-            self.input = dense(voxels, dropout_in)
-        elif input_layer == "linear":
-            self.input = nn.Linear(voxels, width, bias=bias)
+        if config.input_layer == "published":
+            self.input = DenseLayer(voxels, width, style, dropout=config.dropout_in)
         else:
-            raise ValueError(f"input_layer is {input_layer!r}; known: published, linear")
-        self.blocks = nn.ModuleList([dense(width, dropout_block) for _ in range(blocks)])
+            self.input = nn.Linear(voxels, width, bias=style.bias)
+        self.blocks = nn.ModuleList(
+            [
+                DenseLayer(width, width, style, dropout=config.dropout_block)
+                for _ in range(config.blocks)
+            ]
+        )
 
     def forward(self, betas: Tensor) -> Tensor:
         """(N, V) to (N, width)."""
@@ -155,12 +161,9 @@ class ResidualBackbone(nn.Module):
 
 
 class TokenProjector(nn.Module):
-    """Three times norm, GELU, linear, applied to every token; (N, K, D) to (N, K, D).
+    """Three times norm, GELU, linear, applied to every token; (N, K, D) to (N, K, D)."""
 
-    `width` is 2048 in the paper (published code).
-    """
-
-    def __init__(self, token_dim: int, *, width: int = 2048) -> None:
+    def __init__(self, token_dim: int, *, width: int) -> None:
         super().__init__()
         sizes = [token_dim, *[width] * (PROJECTOR_DEPTH - 1), token_dim]
         self.norms = nn.ModuleList([nn.LayerNorm(size) for size in sizes[:-1]])
@@ -188,64 +191,42 @@ class Decoder(nn.Module):
 
     Parameters
     ----------
-    voxels
-        V; differs between subjects (15724 for subject 1 of NSD).
-    tokens, token_dim
-        K and D of the target embedding; 257 and 768 in the paper, 1 and 768 in its variant for
-        large galleries.
-    width, blocks
-        Of the residual MLP; 4096 and 4 in the paper.
-    norm, activation_first, input_layer, dropout_in, dropout_block
-        See `ResidualBackbone`.
-    head, head_width
-        See `mindeye.models.heads`; "full" in the paper.
-    projector
-        Whether there is a projector; without it `DecoderOutput.contrastive` is None.
-    projector_width
-        Hidden width of the projector; 2048 in the published code.
+    config
+        Backbone, head and projector.
+    sizes
+        V, K and D.
+    style
+        How the backbone's layers are made.
+
+    Attributes
+    ----------
     recompute
         Keep only the projector's input in training and compute its inside again in the backward
         pass: less memory for more time, the same numbers. The backbone's blocks are N x width
         values each, too few to be worth it.
+
+    Examples
+    --------
+    >>> decoder = Decoder(DecoderConfig(width=16), Sizes(9, tokens=4, width=8, latents=(4, 8, 8)))
+    >>> decoder(torch.zeros(2, 9)).backbone.shape
+    torch.Size([2, 4, 8])
     """
 
+    input_layer = "backbone.input"
+    """Name of the layer over voxels, which has a weight decay of its own."""
+
     def __init__(
-        self,
-        voxels: int,
-        *,
-        tokens: int = 257,
-        token_dim: int = 768,
-        width: int = 4096,
-        blocks: int = 4,
-        norm: NormName = "layer",
-        activation_first: bool = False,
-        input_layer: InputLayer = "published",
-        dropout_in: float = 0.5,
-        dropout_block: float = 0.15,
-        head: Head = "full",
-        head_width: int = 256,
-        projector: bool = True,
-        projector_width: int = 2048,
-        recompute: bool = False,
+        self, config: DecoderConfig, sizes: Sizes, style: DenseStyle | None = None
     ) -> None:
         super().__init__()
-        self.tokens = tokens
-        self.token_dim = token_dim
-        self.recompute = recompute
-        self.backbone = ResidualBackbone(
-            voxels,
-            width=width,
-            blocks=blocks,
-            norm=norm,
-            activation_first=activation_first,
-            input_layer=input_layer,
-            dropout_in=dropout_in,
-            dropout_block=dropout_block,
+        self.tokens = sizes.tokens
+        self.token_dim = sizes.width
+        self.recompute = False
+        self.backbone = ResidualBackbone(config, sizes.voxels, style)
+        self.output = HEADS[config.head](config, sizes)
+        self.projector = (
+            TokenProjector(sizes.width, width=config.projector_width) if config.projector else None
         )
-        self.output = build_head(
-            head, width, tokens=tokens, token_dim=token_dim, head_width=head_width
-        )
-        self.projector = TokenProjector(token_dim, width=projector_width) if projector else None
 
     def forward(self, betas: Tensor) -> DecoderOutput:
         """Decode betas (N, V).

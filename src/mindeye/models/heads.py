@@ -19,7 +19,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mindeye.config.high import Head
+from mindeye.config.high import DecoderConfig, Head
+from mindeye.models.sizes import Sizes
 
 
 class LowRankHead(nn.Module):
@@ -29,10 +30,10 @@ class LowRankHead(nn.Module):
     of a trial lie in a space of `head_width` dimensions.
     """
 
-    def __init__(self, width: int, tokens: int, token_dim: int, head_width: int) -> None:
+    def __init__(self, config: DecoderConfig, sizes: Sizes) -> None:
         super().__init__()
-        self.inner = _unit_variance_linear(width, head_width)
-        self.outer = nn.Linear(head_width, tokens * token_dim)
+        self.inner = _unit_variance_linear(config.width, config.head_width)
+        self.outer = nn.Linear(config.head_width, sizes.tokens * sizes.width)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(N, width) to (N, K * D)."""
@@ -48,13 +49,13 @@ class SharedHead(nn.Module):
     same for all tokens.
     """
 
-    def __init__(self, width: int, tokens: int, token_dim: int, head_width: int) -> None:
+    def __init__(self, config: DecoderConfig, sizes: Sizes) -> None:
         super().__init__()
-        self.tokens = tokens
-        self.inner = _unit_variance_linear(width, tokens * head_width)
-        # no bias of its own: the bias per token holds it
-        self.outer = nn.Linear(head_width, token_dim, bias=False)
-        self.token_bias = nn.Parameter(torch.zeros(tokens, token_dim))
+        self.tokens = sizes.tokens
+        self.inner = _unit_variance_linear(config.width, sizes.tokens * config.head_width)
+        # Without a bias: the bias per token holds it.
+        self.outer = nn.Linear(config.head_width, sizes.width, bias=False)
+        self.token_bias = nn.Parameter(torch.zeros(sizes.tokens, sizes.width))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(N, width) to (N, K * D)."""
@@ -63,44 +64,17 @@ class SharedHead(nn.Module):
         return tokens.flatten(1)
 
 
-def _full(width: int, tokens: int, token_dim: int, head_width: int) -> nn.Module:
-    """Build the published head; it has no inner width."""
-    return nn.Linear(width, tokens * token_dim)
+def _full(config: DecoderConfig, sizes: Sizes) -> nn.Module:
+    """Build the published head: one linear layer."""
+    return nn.Linear(config.width, sizes.tokens * sizes.width)
 
 
-HEADS: dict[str, Callable[[int, int, int, int], nn.Module]] = {
+HEADS: dict[Head, Callable[[DecoderConfig, Sizes], nn.Module]] = {
     "full": _full,
     "low_rank": LowRankHead,
     "shared": SharedHead,
 }
-"""Builders by name; their arguments are width, tokens, token_dim, head_width."""
-
-
-def build_head(
-    name: Head, width: int, *, tokens: int, token_dim: int, head_width: int
-) -> nn.Module:
-    """Build a head, (N, width) to (N, K * D).
-
-    Parameters
-    ----------
-    name
-        "full" (published) is one linear layer, 808,649,472 parameters at the paper's size; for
-        "low_rank" and "shared" see `LowRankHead` and `SharedHead`.
-    width
-        Of the hidden state.
-    tokens, token_dim
-        K and D.
-    head_width
-        Inner width of "low_rank" and "shared".
-
-    Raises
-    ------
-    ValueError
-        If there is no head of that name.
-    """
-    if name not in HEADS:
-        raise ValueError(f"head is {name!r}; known: {', '.join(HEADS)}")
-    return HEADS[name](width, tokens, token_dim, head_width)
+"""Output heads by name."""
 
 
 def _unit_variance_linear(inputs: int, outputs: int) -> nn.Linear:

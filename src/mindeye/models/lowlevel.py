@@ -5,14 +5,20 @@ Source: the MindEye paper (arXiv 2305.18274), section 3.3 and appendix A.4, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mindeye.models.decoder import ResidualBackbone
+from mindeye.config.low import LowConfig
+from mindeye.errors import ConfigError
+from mindeye.models.decoder import DenseStyle, ResidualBackbone
+from mindeye.models.sizes import Sizes
+
+STYLE = DenseStyle(activation="silu", bias=False)
+"""Layers of the published low-level model."""
 
 
 class LowLevelOutput(NamedTuple):
@@ -57,75 +63,94 @@ class MapsProjector(nn.Module):
         return maps
 
 
-class LowLevelDecoder(nn.Module):
-    """Betas (N, V) to latents (N, C, h, w) and maps (N, P, M).
-
-    The defaults are the published model: seed 64 x 16 x 16, upsampled four times to 4 x 64 x 64.
+@dataclass(frozen=True)
+class Upsampling:
+    """Grids that the upsampler goes through.
 
     Parameters
     ----------
-    voxels
-        V.
-    width, blocks
-        Of the residual MLP (SiLU, LayerNorm, no biases).
     seed
         (channels, height, width) of the grid that the MLP ends in.
-    block_out_channels
-        Of the upsampler, from its output inward; every entry but one doubles height and width.
-    layers_per_block
-        As diffusers counts: an up block has one more residual layer than this.
+    widths
+        Channels of its levels, from its output inward; all but one double height and width.
     latent_channels
         C.
-    maps_width
-        M, 512 in the published model; None builds no maps projector.
-    norm_groups
-        Groups of the upsampler's norms; divides every entry of `block_out_channels`.
-    dropout_in, dropout_block
-        .5 and .25 in the published code.
-    recompute
-        Keep only the inputs of the upsampler's blocks in training and compute their insides again
-        in the backward pass: less memory for more time, the same numbers.
+    layers
+        Residual layers of a level less one, as diffusers counts.
+    """
+
+    seed: tuple[int, int, int]
+    widths: tuple[int, ...]
+    latent_channels: int
+    layers: int = 1
+
+
+def upsampling_of(config: LowConfig, sizes: Sizes, maps: tuple[int, int] | None) -> Upsampling:
+    """Return the grids between maps (or half the latents' side) and latents.
+
+    Raises
+    ------
+    ConfigError
+        If the maps' grid and the latents' grid differ by something else than a power of two.
+    """
+    channels, height, width = sizes.latents
+    side = height // 2 if maps is None else round(maps[0] ** 0.5)
+    if maps is not None and side * side != maps[0]:
+        raise ConfigError(
+            f"{maps[0]} maps positions are not a square grid; set low.contrastive_weight=0"
+        )
+    levels = 0
+    while side << levels < height:
+        levels += 1
+    if side << levels != height or height != width:
+        raise ConfigError(
+            f"maps of side {side} and latents of {height} x {width} do not differ by a power of "
+            "two; set low.contrastive_weight=0"
+        )
+    widths = tuple(config.channels * min(2**i, config.widest) for i in range(levels + 1))
+    return Upsampling((config.seed_channels, side, side), widths, channels)
+
+
+class LowLevel(nn.Module):
+    """Betas (N, V) to latents (N, C, h, w) and maps (N, P, M).
+
+    Parameters
+    ----------
+    config
+        Widths, blocks, dropout and norms; with `config.optim.recompute` training keeps only the
+        inputs of the upsampler's blocks and computes their insides again in the backward pass:
+        less memory for more time, the same numbers.
+    sizes
+        V and (C, h, w).
+    maps
+        (P, M) of the maps that its seed is contrasted with; P must be a square grid. None builds
+        no projector of maps.
+    upsampling
+        Grids of the upsampler; by default those that follow from the other three.
+
+    Raises
+    ------
+    ConfigError
+        If the maps' grid and the latents' grid differ by something else than a power of two.
     """
 
     def __init__(
         self,
-        voxels: int,
-        *,
-        width: int = 4096,
-        blocks: int = 4,
-        seed: tuple[int, int, int] = (64, 16, 16),
-        block_out_channels: Sequence[int] = (64, 128, 256),
-        layers_per_block: int = 1,
-        latent_channels: int = 4,
-        maps_width: int | None = 512,
-        norm_groups: int = 32,
-        dropout_in: float = 0.5,
-        dropout_block: float = 0.25,
-        recompute: bool = False,
+        config: LowConfig,
+        sizes: Sizes,
+        maps: tuple[int, int] | None = None,
+        upsampling: Upsampling | None = None,
     ) -> None:
         super().__init__()
-        channels, rows, columns = seed
-        self.seed_shape = seed
-        self.backbone = ResidualBackbone(
-            voxels,
-            width=width,
-            blocks=blocks,
-            activation="silu",
-            bias=False,
-            dropout_in=dropout_in,
-            dropout_block=dropout_block,
-        )
-        self.to_seed = nn.Linear(width, channels * rows * columns, bias=False)
+        grids = upsampling or upsampling_of(config, sizes, maps)
+        channels, rows, columns = grids.seed
+        self.seed_shape = grids.seed
+        self.recompute = config.optim.recompute
+        self.backbone = ResidualBackbone(config, sizes.voxels, STYLE)
+        self.to_seed = nn.Linear(config.width, channels * rows * columns, bias=False)
         self.norm = nn.GroupNorm(1, channels)
-        self.upsampler = _build_upsampler(
-            channels,
-            latent_channels,
-            block_out_channels=block_out_channels,
-            layers_per_block=layers_per_block,
-            norm_groups=norm_groups,
-            recompute=recompute,
-        )
-        self.maps_projector = None if maps_width is None else MapsProjector(channels, maps_width)
+        self.upsampler = _build_upsampler(grids, config.norm_groups)
+        self.maps_projector = None if maps is None else MapsProjector(channels, maps[1])
 
     def seed_grid(self, betas: Tensor) -> Tensor:
         """(N, V) to the normalised seed grid (N, channels, height, width)."""
@@ -136,10 +161,23 @@ class LowLevelDecoder(nn.Module):
     def forward(self, betas: Tensor) -> LowLevelOutput:
         """Decode betas (N, V)."""
         seed = self.seed_grid(betas)
-        latents: Tensor = self.upsampler(seed)
+        latents = self._upsample(seed)
         if self.maps_projector is None:
             return LowLevelOutput(latents, None)
         return LowLevelOutput(latents, positions_last(self.maps_projector(seed)))
+
+    def _upsample(self, seed: Tensor) -> Tensor:
+        """Seed grid to latents, by diffusers' own pass or by blocks whose insides are not kept."""
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            latents: Tensor = self.upsampler(seed)
+            return latents
+        upsampler: Any = self.upsampler
+        hidden = upsampler.conv_in(seed)
+        for block in (upsampler.mid_block, *upsampler.up_blocks):
+            # The blocks draw no random numbers.
+            hidden = checkpoint(block, hidden, use_reentrant=False, preserve_rng_state=False)
+        latents = upsampler.conv_out(upsampler.conv_act(upsampler.conv_norm_out(hidden)))
+        return latents
 
 
 def positions_last(maps: Tensor) -> Tensor:
@@ -147,40 +185,17 @@ def positions_last(maps: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2)
 
 
-def _build_upsampler(
-    channels: int,
-    latent_channels: int,
-    *,
-    block_out_channels: Sequence[int],
-    layers_per_block: int,
-    norm_groups: int,
-    recompute: bool,
-) -> nn.Module:
+def _build_upsampler(grids: Upsampling, norm_groups: int) -> nn.Module:
     """Build the decoder half of a diffusers VAE, the upsampler of the published model."""
     # imported here because diffusers takes seconds to import
     from diffusers.models.autoencoders.vae import Decoder as VaeDecoder
 
-    upsampler: Any = VaeDecoder(
-        in_channels=channels,
-        out_channels=latent_channels,
-        up_block_types=("UpDecoderBlock2D",) * len(block_out_channels),
-        block_out_channels=tuple(block_out_channels),
-        layers_per_block=layers_per_block,
+    upsampler: nn.Module = VaeDecoder(
+        in_channels=grids.seed[0],
+        out_channels=grids.latent_channels,
+        up_block_types=("UpDecoderBlock2D",) * len(grids.widths),
+        block_out_channels=grids.widths,
+        layers_per_block=grids.layers,
         norm_num_groups=norm_groups,
     )
-    # not by diffusers' own switch: it would also set the parts of the middle block, which would
-    # then be computed three times
-    upsampler.gradient_checkpointing = recompute
-    upsampler._gradient_checkpointing_func = _recomputed
-    built: nn.Module = upsampler
-    return built
-
-
-def _recomputed(block: nn.Module, *inputs: Tensor | None) -> Tensor:
-    """Run a block of the upsampler; in training keep its inputs alone."""
-    if not block.training:
-        kept: Tensor = block(*inputs)
-        return kept
-    # the blocks draw no random numbers
-    output: Tensor = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return output
+    return upsampler

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,31 +13,11 @@ from torch import Tensor, nn
 
 from mindeye.config import HighConfig, LowConfig
 from mindeye.diffusion import NoiseSchedule, embedding_scale
-from mindeye.errors import CheckpointError, ConfigError
+from mindeye.errors import CheckpointError
 from mindeye.files import atomic_path, read_json, versions, write_json
-from mindeye.models.decoder import Decoder
-from mindeye.models.lowlevel import LowLevelDecoder
+from mindeye.models import DECODERS
 from mindeye.models.prior_network import PriorNetwork
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes that flow from the data into the models.
-
-    Parameters
-    ----------
-    voxels
-        V.
-    tokens, width
-        K and D of the target embeddings.
-    latents
-        (C, h, w) of the autoencoder's latents.
-    """
-
-    voxels: int
-    tokens: int
-    width: int
-    latents: tuple[int, int, int]
+from mindeye.models.sizes import Sizes
 
 
 class HighOutput(NamedTuple):
@@ -64,48 +44,37 @@ class HighLevel(nn.Module):
 
     Parameters
     ----------
-    sizes
-        Of the data.
     config
-        Of the pipeline; what is switched off is not built.
+        Configuration of the pipeline; what is switched off is not built.
+    sizes
+        Sizes of the data.
     """
 
     target_mean: Tensor
     target_gain: Tensor
 
-    def __init__(self, sizes: Sizes, config: HighConfig) -> None:
+    def __init__(self, config: HighConfig, sizes: Sizes) -> None:
         super().__init__()
-        options, recompute = config.decoder, config.optim.recompute
+        recompute = config.optim.recompute
         self.kind = config.prior.kind
         self.schedule = NoiseSchedule.named("cosine", config.prior.timesteps)
         self.register_buffer("target_mean", torch.zeros(sizes.tokens, sizes.width))
         self.register_buffer("target_gain", torch.tensor(embedding_scale(sizes.width)))
-        self.decoder = Decoder(
-            sizes.voxels,
-            tokens=sizes.tokens,
-            token_dim=sizes.width,
-            width=options.width,
-            blocks=options.blocks,
-            input_layer=options.input_layer,
-            dropout_in=options.dropout_in,
-            dropout_block=options.dropout_block,
-            head=options.head,
-            head_width=options.head_width,
-            projector=options.projector and config.contrastive.enabled,
-            projector_width=options.projector_width,
-            recompute=recompute,
+        projector = config.decoder.projector and config.contrastive.enabled
+        self.decoder = DECODERS[config.decoder.kind](
+            replace(config.decoder, projector=projector), sizes
         )
+        if hasattr(self.decoder, "recompute"):
+            self.decoder.recompute = recompute
         self.prior: PriorNetwork | None = None
         if self.kind == "diffusion":
-            self.prior = PriorNetwork(
-                dim=sizes.width,
-                depth=config.prior.depth,
-                heads=config.prior.heads,
-                dim_head=config.prior.dim_head,
-                num_tokens=sizes.tokens,
-                attention=config.prior.attention,
-                recompute=recompute,
-            )
+            self.prior = PriorNetwork(config.prior, sizes, recompute=recompute)
+
+    @property
+    def input_layer(self) -> str:
+        """Name of the layer over voxels; empty where a decoder of one's own does not tell it."""
+        name = getattr(self.decoder, "input_layer", "")
+        return f"decoder.{name}" if name else ""
 
     def set_units(self, mean: Tensor, variance: float) -> None:
         """Take the prior's units from training embeddings: their mean (K, D), their variance."""
@@ -142,52 +111,6 @@ class HighLevel(nn.Module):
         square = self.target_mean.square().mean() + self.target_gain**-2
         norms = contrastive.square().mean(dim=(1, 2), keepdim=True).sqrt()
         return contrastive / norms * square.sqrt()
-
-
-def build_low(sizes: Sizes, config: LowConfig, maps: tuple[int, int] | None) -> LowLevelDecoder:
-    """Build the low-level pipeline.
-
-    Parameters
-    ----------
-    sizes
-        Of the data.
-    config
-        Widths.
-    maps
-        (P, M) of the maps it is contrasted with; P must be a square grid. None for no such term.
-
-    Raises
-    ------
-    ConfigError
-        If the maps' grid and the latents' grid differ by something else than a power of two.
-    """
-    channels, height, width = sizes.latents
-    side = height // 2 if maps is None else round(maps[0] ** 0.5)
-    if maps is not None and side * side != maps[0]:
-        raise ConfigError(
-            f"{maps[0]} maps positions are not a square grid; set low.contrastive_weight=0"
-        )
-    levels = 0
-    while side << levels < height:
-        levels += 1
-    if side << levels != height or height != width:
-        raise ConfigError(
-            f"maps of side {side} and latents of {height} x {width} do not differ by a power of "
-            "two; set low.contrastive_weight=0"
-        )
-    return LowLevelDecoder(
-        sizes.voxels,
-        width=config.width,
-        blocks=config.blocks,
-        seed=(config.seed_channels, side, side),
-        block_out_channels=[config.channels * min(2**i, config.widest) for i in range(levels + 1)],
-        latent_channels=channels,
-        maps_width=None if maps is None else maps[1],
-        norm_groups=config.norm_groups,
-        dropout_in=config.dropout_in,
-        dropout_block=config.dropout_block,
-        recompute=config.optim.recompute,
-    )
 
 
 def save_model(model: nn.Module, folder: Path, description: dict[str, Any]) -> None:

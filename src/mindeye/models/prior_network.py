@@ -7,6 +7,7 @@ Source: the MindEye paper (arXiv 2305.18274), section 3.2 and appendix A.4, and 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mindeye.config.high import Attention
+from mindeye.config.high import PriorConfig
+from mindeye.models.sizes import Sizes
 from mindeye.models.transformer import Transformer
 
 QueryMode = Literal["none", "token", "pos_emb", "all_pos_emb"]
@@ -50,6 +52,36 @@ class ContinuousTime(nn.Module):
         return embedded
 
 
+@dataclass(frozen=True)
+class PriorVariant:
+    """Options of the published code that no configuration has; by default as in the paper.
+
+    Parameters
+    ----------
+    num_timesteps
+        None embeds time by sinusoids and an MLP; a number by a table of that size.
+    learned_query_mode
+        "pos_emb" adds a learned position to every image token, "all_pos_emb" to every token,
+        "token" appends K learned tokens and reads the prediction there, "none" does nothing.
+    ff_mult
+        Inner width of the feed-forward in units of D.
+    causal
+        Whether attention sees earlier tokens only.
+    """
+
+    num_timesteps: int | None = None
+    learned_query_mode: QueryMode = "pos_emb"
+    ff_mult: float = 4.0
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        if self.learned_query_mode not in get_args(QueryMode):
+            raise ValueError(
+                f"learned_query_mode is {self.learned_query_mode!r}; "
+                f"known: {', '.join(get_args(QueryMode))}"
+            )
+
+
 class PriorNetwork(nn.Module):
     """Predict clean tokens from noisy ones; a `mindeye.diffusion.Denoiser`.
 
@@ -58,24 +90,12 @@ class PriorNetwork(nn.Module):
 
     Parameters
     ----------
-    dim
-        D; 768 in the paper.
-    depth, heads, dim_head
-        Of the transformer; 6, 12 and 64 in the paper.
-    num_tokens
-        K; 257 in the paper.
-    num_timesteps
-        None embeds time by sinusoids and an MLP (published); a number by a table of that size.
-    learned_query_mode
-        "pos_emb" (published) adds a learned position to every image token, "all_pos_emb" to every
-        token, "token" appends K learned tokens and reads the prediction there, "none" does nothing.
-    ff_mult
-        Inner width of the feed-forward in units of D; 4 in the paper.
-    causal
-        Whether attention sees earlier tokens only; not so in the paper.
-    attention
-        "sdpa" is the fastest way known on the device, "explicit" writes the matrix out, as
-        published; the same function of the same weights. See `mindeye.models.attention`.
+    config
+        Layers, heads and attention of the transformer.
+    sizes
+        K and D of the tokens.
+    variant
+        Options of the published code.
     recompute
         Keep only the inputs of the transformer's layers in training and compute their insides
         again in the backward pass: less memory for more time, the same numbers.
@@ -83,30 +103,23 @@ class PriorNetwork(nn.Module):
 
     def __init__(
         self,
+        config: PriorConfig,
+        sizes: Sizes,
+        variant: PriorVariant | None = None,
         *,
-        dim: int = 768,
-        depth: int = 6,
-        heads: int = 12,
-        dim_head: int = 64,
-        num_tokens: int = 257,
-        num_timesteps: int | None = None,
-        learned_query_mode: QueryMode = "pos_emb",
-        ff_mult: float = 4.0,
-        causal: bool = False,
-        attention: Attention = "sdpa",
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        if learned_query_mode not in get_args(QueryMode):
-            raise ValueError(
-                f"learned_query_mode is {learned_query_mode!r}; "
-                f"known: {', '.join(get_args(QueryMode))}"
-            )
+        variant = variant or PriorVariant()
+        num_tokens, dim = sizes.tokens, sizes.width
+        learned_query_mode = variant.learned_query_mode
         self.dim = dim
         self.num_tokens = num_tokens
         self.learned_query_mode = learned_query_mode
         self.time_embedding = (
-            ContinuousTime(dim) if num_timesteps is None else nn.Embedding(num_timesteps, dim)
+            ContinuousTime(dim)
+            if variant.num_timesteps is None
+            else nn.Embedding(variant.num_timesteps, dim)
         )
         if learned_query_mode != "none":
             rows = 2 * num_tokens + 1 if learned_query_mode == "all_pos_emb" else num_tokens
@@ -115,14 +128,7 @@ class PriorNetwork(nn.Module):
         self.null_condition = nn.Parameter(torch.randn(num_tokens, dim))
         self.null_target = nn.Parameter(torch.randn(num_tokens, dim))
         self.transformer = Transformer(
-            dim,
-            depth=depth,
-            heads=heads,
-            dim_head=dim_head,
-            ff_mult=ff_mult,
-            causal=causal,
-            attention=attention,
-            recompute=recompute,
+            config, dim, ff_mult=variant.ff_mult, causal=variant.causal, recompute=recompute
         )
 
     def forward(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from mindeye.config.high import Attention
+from mindeye.config.high import PriorConfig
 from mindeye.models.attention import GainNorm, SharedKeyAttention
 from mindeye.models.positions import PositionBias, Rotary
 
@@ -42,20 +42,9 @@ class GatedFeedForward(nn.Module):
 class TransformerLayer(nn.Module):
     """Attention and feed-forward, each with a residual."""
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        heads: int,
-        dim_head: int,
-        inner: int,
-        causal: bool = False,
-        attention: Attention = "sdpa",
-    ) -> None:
+    def __init__(self, config: PriorConfig, dim: int, *, inner: int, causal: bool = False) -> None:
         super().__init__()
-        self.attention = SharedKeyAttention(
-            dim, heads=heads, dim_head=dim_head, causal=causal, attention=attention
-        )
+        self.attention = SharedKeyAttention(config, dim, causal=causal)
         self.feed_forward = GatedFeedForward(dim, inner=inner)
 
     def forward(self, tokens: Tensor, bias: Tensor, turns: Tensor) -> Tensor:
@@ -68,37 +57,39 @@ class TransformerLayer(nn.Module):
 class Transformer(nn.Module):
     """The stack: layers that share one position bias and one rotary embedding, norm, projection.
 
-    `ff_mult` is the inner width of the feed-forward in units of `dim`. With `recompute`, training
-    keeps only the inputs of the layers and computes their insides again in the backward pass.
+    Parameters
+    ----------
+    config
+        Layers, heads and attention.
+    dim
+        D.
+    ff_mult
+        Inner width of the feed-forward in units of D.
+    causal
+        Whether a token sees earlier tokens only.
+    recompute
+        Keep only the inputs of the layers in training and compute their insides again in the
+        backward pass.
     """
 
     def __init__(
         self,
+        config: PriorConfig,
         dim: int,
         *,
-        depth: int,
-        heads: int,
-        dim_head: int,
         ff_mult: float = 4.0,
         causal: bool = False,
-        attention: Attention = "sdpa",
         recompute: bool = False,
     ) -> None:
         super().__init__()
         self.recompute = recompute
-        self.position_bias = PositionBias(heads)
-        self.rotary = Rotary(min(ROTARY_DIMS, dim_head))
+        self.position_bias = PositionBias(config.heads)
+        self.rotary = Rotary(min(ROTARY_DIMS, config.dim_head))
+        inner = int(ff_mult * dim)
         self.layers = nn.ModuleList(
             [
-                TransformerLayer(
-                    dim,
-                    heads=heads,
-                    dim_head=dim_head,
-                    inner=int(ff_mult * dim),
-                    causal=causal,
-                    attention=attention,
-                )
-                for _ in range(depth)
+                TransformerLayer(config, dim, inner=inner, causal=causal)
+                for _ in range(config.depth)
             ]
         )
         self.norm = GainNorm(dim, stable=True)

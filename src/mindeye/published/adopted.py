@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from mindeye.config import HighConfig
+from mindeye.config import DecoderConfig, HighConfig, PriorConfig
 from mindeye.errors import CheckpointError
 from mindeye.models.decoder import Decoder, ResidualBackbone
-from mindeye.models.lowlevel import LowLevelDecoder
-from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.models.lowlevel import LowLevel
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.published.imported import Published, PublishedHigh, load_imported
 
 
@@ -36,7 +37,7 @@ def adopt_high(folder: Path, sizes: Sizes, config: HighConfig) -> HighLevel:
         are not those of the run, or if its prior has fewer timesteps than the sampler has steps.
     """
     loaded = _load(folder)
-    if isinstance(loaded, LowLevelDecoder):
+    if isinstance(loaded, LowLevel):
         raise CheckpointError(f"{folder} holds a low-level pipeline; name it as low.weights")
     decoder = loaded if isinstance(loaded, Decoder) else loaded.decoder
     _check_voxels(folder, decoder.backbone, sizes)
@@ -52,15 +53,12 @@ def adopt_high(folder: Path, sizes: Sizes, config: HighConfig) -> HighLevel:
             f"{folder} has {prior.schedule.timesteps} timesteps, high.prior.sample_steps is "
             f"{config.prior.sample_steps}; take at most as many steps"
         )
-    with torch.device("meta"):  # only the frame is wanted; networks are put in below
-        small = dataclasses.replace(config.decoder, width=1, blocks=0, projector=False)
-        frame = dataclasses.replace(
-            config,
-            decoder=small,
-            prior=dataclasses.replace(config.prior, kind="none"),
-            contrastive=dataclasses.replace(config.contrastive, enabled=True),
+    with torch.device("meta"):  # a frame that the imported networks are put into
+        frame = HighConfig(
+            decoder=DecoderConfig(width=1, blocks=0, projector=False),
+            prior=PriorConfig(kind="none"),
         )
-        model = HighLevel(dataclasses.replace(sizes, voxels=1), frame)
+        model = HighLevel(frame, dataclasses.replace(sizes, voxels=1))
     # The authors scale embeddings by sqrt(D) and take nothing away.
     model.target_mean = torch.zeros(sizes.tokens, sizes.width)
     model.target_gain = torch.tensor(float(sizes.width)).sqrt()
@@ -70,7 +68,7 @@ def adopt_high(folder: Path, sizes: Sizes, config: HighConfig) -> HighLevel:
     return model.eval()
 
 
-def adopt_low(folder: Path, sizes: Sizes) -> LowLevelDecoder:
+def adopt_low(folder: Path, sizes: Sizes) -> LowLevel:
     """Return an imported low-level checkpoint.
 
     Raises
@@ -80,7 +78,7 @@ def adopt_low(folder: Path, sizes: Sizes) -> LowLevelDecoder:
         are not those of the run.
     """
     loaded = _load(folder)
-    if not isinstance(loaded, LowLevelDecoder):
+    if not isinstance(loaded, LowLevel):
         raise CheckpointError(f"{folder} holds no low-level pipeline; name it as high.weights")
     _check_voxels(folder, loaded.backbone, sizes)
     latents = _latents(loaded)
@@ -107,7 +105,7 @@ def _load(folder: Path) -> Published:
         raise CheckpointError(f"{folder}/config.json is torn: {error}; import it again") from error
 
 
-def _latents(model: LowLevelDecoder) -> tuple[int, int, int]:
+def _latents(model: LowLevel) -> tuple[int, int, int]:
     """Return (C, h, w) of what a low-level pipeline predicts, by a picture of no brain."""
     with torch.inference_mode():
         grid = torch.zeros(1, *model.seed_shape)

@@ -19,24 +19,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mindeye.diffusion import SCHEDULES, NoiseSchedule
-from mindeye.errors import CheckpointError
+from mindeye.errors import CheckpointError, ConfigError
 from mindeye.files import sha256
 from mindeye.models.decoder import Decoder, DecoderOutput
-from mindeye.models.lowlevel import LowLevelDecoder
+from mindeye.models.lowlevel import LowLevel
 from mindeye.models.pipelines import read_description, save_model
 from mindeye.models.prior_network import PriorNetwork
 from mindeye.published.checkpoint_file import read_published_state, refuse_non_finite
-from mindeye.published.fit import (
-    decoder_sizes,
-    demand,
+from mindeye.published.names import State, split_published
+from mindeye.published.networks import (
+    Shapes,
+    build_decoder,
+    build_low,
+    build_prior,
+    check_schedule,
     fit_decoder,
     fit_low,
     fit_prior,
-    low_sizes,
-    prior_sizes,
 )
-from mindeye.published.names import State, split_published
-from mindeye.published.networks import check_schedule
 
 HIGH, BACKBONE, LOW = "published-high", "published-backbone", "published-low"
 
@@ -77,7 +77,7 @@ class PublishedHigh(nn.Module):
         return output
 
 
-Published = PublishedHigh | Decoder | LowLevelDecoder
+Published = PublishedHigh | Decoder | LowLevel
 
 
 def import_checkpoint(source: Path, folder: Path) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def import_checkpoint(source: Path, folder: Path) -> dict[str, Any]:
     source
         A dict with `model_state_dict`, or a bare state dict, written by `torch.save`.
     folder
-        To write; appears complete or not at all.
+        Folder that is written; appears complete or not at all.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def load_imported(folder: Path) -> Published:
         model.load_state_dict(load_file(path), strict=True, assign=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; import it again") from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path} does not fit its config: {reason}; import again") from error
     return model.eval()
@@ -146,12 +146,11 @@ def _rebuild(sizes: dict[str, Any]) -> Published:
         raise CheckpointError(f"config.json is of kind {kind!r}, which is no imported checkpoint")
     with torch.device("meta"):
         if kind == LOW:
-            options = sizes["lowlevel"]
-            return LowLevelDecoder(**{**options, "seed": tuple(options["seed"])})
-        decoder = Decoder(**sizes["decoder"])
+            return build_low(sizes["lowlevel"])
+        decoder = build_decoder(sizes["decoder"])
         if kind == BACKBONE:
             return decoder
-        prior = PriorNetwork(**sizes["prior"])
+        prior = build_prior(sizes["prior"])
     return PublishedHigh(decoder, prior, NoiseSchedule.named(**sizes["schedule"]))
 
 
@@ -161,11 +160,11 @@ def _recognise(state: State) -> tuple[nn.Module, dict[str, Any]]:
     if first & {"voxel2clip", "net", "noise_scheduler"}:
         return _recognise_high(state)
     if "upsampler" in first:
-        low = fit_low(state)
-        return low, {"kind": LOW, "lowlevel": low_sizes(low)}
+        low, sizes = fit_low(state)
+        return low, {"kind": LOW, "lowlevel": sizes}
     if first & {"lin0", "mlp", "lin1"}:
-        decoder = fit_decoder(state, "")
-        return decoder, {"kind": BACKBONE, "decoder": decoder_sizes(decoder)}
+        decoder, sizes = fit_decoder(state)
+        return decoder, {"kind": BACKBONE, "decoder": sizes}
     raise CheckpointError(
         f"no model of the authors has the key {next(iter(state))}; theirs begin with voxel2clip, "
         "net and noise_scheduler (high level), lin0, mlp and lin1 (backbone), or these and "
@@ -175,27 +174,25 @@ def _recognise(state: State) -> tuple[nn.Module, dict[str, Any]]:
 
 def _recognise_high(state: State) -> tuple[nn.Module, dict[str, Any]]:
     parts = split_published(state)
-    decoder = fit_decoder(parts.decoder, "voxel2clip.")
-    sizes: dict[str, Any] = {"decoder": decoder_sizes(decoder)}
+    decoder, sizes = fit_decoder(parts.decoder, "voxel2clip.")
     schedule = _schedule_of(parts.schedule)
     if {"null_text_embeds", "null_text_encodings"} & set(parts.prior):
         unknown = [key for key in parts.prior if not _TEXT_PRIOR.fullmatch(key)]
         if unknown:
             raise CheckpointError(f"unexpected key net.{unknown[0]}")
         left_out = {"net": f"{len(parts.prior)} tensors of a text-conditioned prior"}
-        return decoder, {"kind": BACKBONE, **sizes, "left_out": left_out}
-    prior = fit_prior(parts.prior)
+        return decoder, {"kind": BACKBONE, "decoder": sizes, "left_out": left_out}
+    prior, prior_sizes = fit_prior(parts.prior)
     ours, theirs = (decoder.tokens, decoder.token_dim), (prior.num_tokens, prior.dim)
     if ours != theirs:
         raise CheckpointError(f"voxel2clip gives tokens {ours}, net.null_brain_embeds is {theirs}")
     model = PublishedHigh(decoder, prior, NoiseSchedule.named(**schedule))
-    return model, {"kind": HIGH, **sizes, "prior": prior_sizes(prior), "schedule": schedule}
+    return model, {"kind": HIGH, "decoder": sizes, "prior": prior_sizes, "schedule": schedule}
 
 
 def _schedule_of(buffers: State) -> dict[str, Any]:
     """Find the schedule that gives these buffers; else complain as the published one would."""
-    demand(buffers, [("betas", 1)], "noise_scheduler.")
-    timesteps = len(buffers["betas"])
+    (timesteps,) = Shapes(buffers, "noise_scheduler.").of("betas", 1)
     complaints = []
     for name in SCHEDULES:  # the published one stands first
         try:

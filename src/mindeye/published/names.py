@@ -131,7 +131,7 @@ def lowlevel_from_published(state: State) -> dict[str, Tensor]:
 
 
 def lowlevel_to_published(state: State) -> dict[str, Tensor]:
-    """Give the state of a `LowLevelDecoder` its published names (old diffusers)."""
+    """Give the state of a `LowLevel` its published names (old diffusers)."""
     return _rename(state, _swapped(_LOW_LEVEL))
 
 

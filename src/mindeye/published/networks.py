@@ -1,169 +1,268 @@
-"""Checkpoints of the paper's authors: their parameter names, and models built from their shapes.
+"""Published weights become networks: sizes from shapes, every misfit named as the file names it.
 
-Nothing is ignored: a key that is missing, unexpected or of another shape is an error that names it
-(the published code loads with `strict=False`). Reading the file itself is the caller's business;
-these functions take its `model_state_dict`.
+A network is built on the meta device and takes the tensors it is given; nothing is copied. A key
+that is missing, unexpected or of another shape is an error that names it (the published code loads
+with `strict=False`). Sizes are plain dictionaries, which `config.json` of an import holds.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mindeye.config import DecoderConfig, LowConfig, PriorConfig
 from mindeye.diffusion import NoiseSchedule
-from mindeye.errors import CheckpointError
-from mindeye.models.decoder import Decoder, NormName
-from mindeye.models.lowlevel import LowLevelDecoder
-from mindeye.models.prior_network import PriorNetwork, QueryMode
+from mindeye.errors import CheckpointError, MindEyeError
+from mindeye.models.decoder import Decoder, DenseStyle
+from mindeye.models.lowlevel import LowLevel, Upsampling
+from mindeye.models.prior_network import PriorNetwork, PriorVariant
+from mindeye.models.sizes import Sizes
 from mindeye.published.names import (
     State,
-    count_keys,
     decoder_from_published,
+    decoder_to_published,
     is_activation_first,
     lowlevel_from_published,
+    lowlevel_to_published,
     prior_from_published,
+    prior_to_published,
 )
+
+PUBLISHED_WIDTH = 768
+"""D of the published embeddings; gives K where a backbone has no projector (`clip_size`)."""
+
+NORM_GROUPS = 32
+"""Groups of the norms in the published upsampler."""
+
+SHOWN_PROBLEMS = 6
+"""So many misfits are named in one message; the rest are counted."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
-PUBLISHED_UPSAMPLERS: dict[str, tuple[tuple[int, int, int], tuple[int, ...]]] = {
-    "4x": ((64, 16, 16), (64, 128, 256)),
-    "8x": ((256, 8, 8), (64, 128, 256, 256)),
-    "16x": ((512, 4, 4), (64, 128, 256, 256, 512)),
-}
-"""Seed and `block_out_channels` of the published `ups_mode`s; the paper uses 4x."""
 
+class Shapes:
+    """Shapes of published tensors; a missing one is an error that names it.
 
-def load_strictly(model: nn.Module, state: State) -> None:
-    """Load our names into a model; refuses missing, unexpected and mis-shaped keys by name."""
-    own = model.state_dict()
-    problems = [f"missing {key}" for key in own if key not in state]
-    problems += [f"unexpected {key}" for key in state if key not in own]
-    problems += [
-        f"{key} is {tuple(value.shape)}, expected {tuple(own[key].shape)}"
-        for key, value in state.items()
-        if key in own and value.shape != own[key].shape
-    ]
-    if problems:
-        raise CheckpointError(f"the weights do not fit the model: {'; '.join(problems)}")
-    model.load_state_dict(dict(state))
-
-
-def build_decoder(state: State, *, token_dim: int | None = None, load: bool = True) -> Decoder:
-    """Build a `Decoder` from a published backbone; `load=False` takes the sizes only.
-
-    `token_dim` is needed only if the checkpoint has no projector (default: one token).
+    Parameters
+    ----------
+    state
+        Published tensors by name.
+    prefix
+        What their names begin with in the file.
     """
-    ours = decoder_from_published(state)
-    width, voxels = _shape(ours, "backbone.input.linear.weight")
-    outputs, _ = _shape(ours, "output.weight")
-    has_projector = "projector.norms.0.weight" in ours
-    if has_projector:
-        (found,) = _shape(ours, "projector.norms.0.weight")
-        if token_dim not in (None, found):
-            raise CheckpointError(f"token_dim is {token_dim}, the projector's is {found}")
-        token_dim = found
-    size = token_dim or outputs
-    if outputs % size:
-        raise CheckpointError(f"output.weight has {outputs} rows, no multiple of {size}")
-    norm: NormName = "batch" if "backbone.input.norm.running_mean" in ours else "layer"
-    model = Decoder(
-        voxels,
-        tokens=outputs // size,
-        token_dim=size,
-        width=width,
-        blocks=count_keys(ours, r"backbone\.blocks\.\d+\.linear\.weight"),
-        norm=norm,
-        activation_first=is_activation_first(state),
-        projector=has_projector,
-        projector_width=_shape(ours, "projector.linears.0.weight")[0] if has_projector else 2048,
+
+    def __init__(self, state: State, prefix: str = "") -> None:
+        self.state = state
+        self.prefix = prefix
+
+    def of(self, key: str, axes: int) -> tuple[int, ...]:
+        """Return the shape of a tensor that must have so many axes, none of them empty."""
+        if key not in self.state:
+            raise CheckpointError(f"missing {self.prefix}{key}")
+        shape = tuple(self.state[key].shape)
+        if len(shape) != axes or 0 in shape:
+            raise CheckpointError(f"{self.prefix}{key} is {shape}, expected {axes} axes, none empty")
+        return shape
+
+    def count(self, template: str, axes: int) -> int:
+        """Return how many tensors ``template`` names, ``{}`` counting from 0 without a gap.
+
+        Ends at the first that is missing, so that a forged number costs nothing.
+        """
+        pattern = re.compile(re.escape(template.partition("{}")[0]) + r"(\d+)\.")
+        numbers = [int(match.group(1)) for match in map(pattern.match, self.state) if match]
+        for number in range(max(numbers, default=-1) + 1):
+            self.of(template.format(number), axes)
+        return max(numbers, default=-1) + 1
+
+
+def decoder_sizes(state: State, prefix: str = "") -> dict[str, Any]:
+    """Return the sizes of a published backbone (`voxel2clip`)."""
+    shapes = Shapes(state, prefix)
+    width, voxels = shapes.of("lin0.0.weight", 2)
+    outputs, _ = shapes.of("lin1.weight", 2)
+    projector = any(key.startswith("projector.") for key in state)
+    if projector:
+        (dim,) = shapes.of("projector.0.weight", 1)
+    else:
+        dim = outputs if outputs % PUBLISHED_WIDTH else PUBLISHED_WIDTH
+    if outputs % dim:
+        raise CheckpointError(f"{prefix}lin1.weight has {outputs} rows, no multiple of {dim}")
+    sizes = {
+        "voxels": voxels,
+        "tokens": outputs // dim,
+        "token_dim": dim,
+        "width": width,
+        "blocks": shapes.count("mlp.{}.0.weight", 2),
+        "norm": "batch" if any(key.endswith("running_mean") for key in state) else "layer",
+        "activation_first": is_activation_first(state),
+        "projector": projector,
+    }
+    if projector:
+        sizes["projector_width"] = shapes.of("projector.2.weight", 2)[0]
+    return sizes
+
+
+def build_decoder(sizes: Mapping[str, Any]) -> Decoder:
+    """Build a decoder of `decoder_sizes`."""
+    options = {name: sizes[name] for name in ("width", "blocks", "projector")}
+    if sizes["projector"]:
+        options["projector_width"] = sizes["projector_width"]
+    return Decoder(
+        DecoderConfig(input_layer="published", **options),
+        Sizes(sizes["voxels"], sizes["tokens"], sizes["token_dim"], (0, 0, 0)),
+        DenseStyle(norm=sizes["norm"], activation_first=sizes["activation_first"]),
     )
-    return _filled(model, ours, load)
 
 
-def build_prior_network(
-    state: State,
-    *,
-    learned_query_mode: QueryMode | None = None,
-    causal: bool = False,
-    load: bool = True,
-) -> PriorNetwork:
-    """Build a `PriorNetwork` from a published one; `load=False` takes the sizes only.
+def prior_sizes(state: State, prefix: str = "") -> dict[str, Any]:
+    """Return the sizes of a published prior (`net`).
 
     The query mode follows from the shape of `learned_query`, except that "pos_emb" and "token"
-    look alike: None takes "pos_emb", the published one.
+    look alike: it is taken for "pos_emb", the published one.
     """
-    ours = prior_from_published(state)
-    num_tokens, dim = _shape(ours, "null_condition")
-    if learned_query_mode is None:
-        if "learned_query" not in ours:
-            learned_query_mode = "none"
-        else:
-            rows, _ = _shape(ours, "learned_query")
-            learned_query_mode = "all_pos_emb" if rows == 2 * num_tokens + 1 else "pos_emb"
-    table = ours.get("time_embedding.weight")
-    inner = _shape(ours, "transformer.layers.0.feed_forward.contract.weight")[1]
-    model = PriorNetwork(
-        dim=dim,
-        depth=count_keys(ours, r"transformer\.layers\.\d+\.attention\.null_key_value"),
-        heads=_shape(ours, "transformer.position_bias.table.weight")[1],
-        dim_head=_shape(ours, "transformer.layers.0.attention.null_key_value")[1],
-        num_tokens=num_tokens,
-        num_timesteps=None if table is None else len(table),
-        learned_query_mode=learned_query_mode,
-        ff_mult=inner / dim,
-        causal=causal,
-    )
-    return _filled(model, ours, load)
+    shapes, layers = Shapes(state, prefix), "causal_transformer.layers"
+    tokens, dim = shapes.of("null_brain_embeds", 2)
+    table = "causal_transformer.rel_pos_bias.relative_attention_bias.weight"
+    mode, timesteps = "none", None
+    if "learned_query" in state:
+        rows, _ = shapes.of("learned_query", 2)
+        mode = "all_pos_emb" if rows == 2 * tokens + 1 else "pos_emb"
+    if "to_time_embeds.0.weight" in state:
+        timesteps, _ = shapes.of("to_time_embeds.0.weight", 2)
+    return {
+        "dim": dim,
+        "depth": shapes.count(f"{layers}.{{}}.0.null_kv", 2),
+        "heads": shapes.of(table, 2)[1],
+        "dim_head": shapes.of(f"{layers}.0.0.null_kv", 2)[1],
+        "num_tokens": tokens,
+        "num_timesteps": timesteps,
+        "learned_query_mode": mode,
+        "ff_mult": shapes.of(f"{layers}.0.1.5.weight", 2)[1] / dim,
+        "causal": False,
+    }
 
 
-def build_lowlevel(state: State, *, load: bool = True) -> LowLevelDecoder:
-    """Build a `LowLevelDecoder` from a published one; `load=False` takes the sizes only."""
-    ours = lowlevel_from_published(state)
-    width, voxels = _shape(ours, "backbone.input.linear.weight")
-    outputs, _ = _shape(ours, "to_seed.weight")
-    (channels,) = _shape(ours, "norm.weight")
+def build_prior(sizes: Mapping[str, Any]) -> PriorNetwork:
+    """Build a prior network of `prior_sizes`."""
+    config = PriorConfig(**{name: sizes[name] for name in ("depth", "heads", "dim_head")})
+    names = ("num_timesteps", "learned_query_mode", "ff_mult", "causal")
+    variant = PriorVariant(**{name: sizes[name] for name in names})
+    return PriorNetwork(config, Sizes(0, sizes["num_tokens"], sizes["dim"], (0, 0, 0)), variant)
+
+
+def low_sizes(state: State) -> dict[str, Any]:
+    """Return the sizes of a published low-level model."""
+    shapes, blocks = Shapes(state), "upsampler.up_blocks"
+    width, voxels = shapes.of("lin0.0.weight", 2)
+    outputs, _ = shapes.of("lin1.weight", 2)
+    (channels,) = shapes.of("norm.weight", 1)
     side = round((outputs / channels) ** 0.5)
-    blocks_up = count_keys(ours, r"upsampler\.up_blocks\.\d+\.resnets\.0\.conv1\.weight")
-    maps = ours.get("maps_projector.convolutions.0.weight")
-    model = LowLevelDecoder(
-        voxels,
-        width=width,
-        blocks=count_keys(ours, r"backbone\.blocks\.\d+\.linear\.weight"),
-        seed=(channels, side, side),
-        block_out_channels=tuple(
-            _shape(ours, f"upsampler.up_blocks.{block}.resnets.0.conv1.weight")[0]
-            for block in reversed(range(blocks_up))
-        ),
-        layers_per_block=count_keys(ours, r"upsampler\.up_blocks\.0\.resnets\.\d+\.conv1\.weight")
-        - 1,
-        latent_channels=_shape(ours, "upsampler.conv_out.weight")[0],
-        maps_width=None if maps is None else len(maps),
+    levels = shapes.count(f"{blocks}.{{}}.resnets.0.conv1.weight", 4)
+    projected = any(key.startswith("maps_projector.") for key in state)
+    return {
+        "voxels": voxels,
+        "width": width,
+        "blocks": shapes.count("mlp.{}.0.weight", 2),
+        "seed": [channels, side, side],
+        "block_out_channels": [
+            shapes.of(f"{blocks}.{level}.resnets.0.conv1.weight", 4)[0]
+            for level in reversed(range(levels))
+        ],
+        "layers_per_block": shapes.count(f"{blocks}.0.resnets.{{}}.conv1.weight", 4) - 1,
+        "latent_channels": shapes.of("upsampler.conv_out.weight", 4)[0],
+        "maps_width": shapes.of("maps_projector.0.weight", 4)[0] if projected else None,
+    }
+
+
+def build_low(sizes: Mapping[str, Any]) -> LowLevel:
+    """Build a low-level model of `low_sizes`."""
+    channels, height, width = sizes["seed"]
+    grids = Upsampling(
+        seed=(channels, height, width),
+        widths=tuple(sizes["block_out_channels"]),
+        latent_channels=sizes["latent_channels"],
+        layers=sizes["layers_per_block"],
     )
-    return _filled(model, ours, load)
+    config = LowConfig(
+        width=sizes["width"],
+        blocks=sizes["blocks"],
+        channels=NORM_GROUPS,
+        norm_groups=NORM_GROUPS,
+        dropout_block=0.25,
+    )
+    maps = None if sizes["maps_width"] is None else (height * width, sizes["maps_width"])
+    return LowLevel(config, Sizes(sizes["voxels"], 0, 0, (0, 0, 0)), maps, grids)
+
+
+def fit_decoder(state: State, prefix: str = "") -> tuple[Decoder, dict[str, Any]]:
+    """Build a decoder around a published backbone; return its sizes, too."""
+    sizes = decoder_sizes(state, prefix)
+
+    def published(ours: State) -> dict[str, Tensor]:
+        return decoder_to_published(ours, activation_first=sizes["activation_first"])
+
+    return _fitted(state, prefix, build_decoder, sizes, decoder_from_published, published), sizes
+
+
+def fit_prior(state: State, prefix: str = "net.") -> tuple[PriorNetwork, dict[str, Any]]:
+    """Build a prior network around a published one; return its sizes, too."""
+    sizes = prior_sizes(state, prefix)
+    model = _fitted(state, prefix, build_prior, sizes, prior_from_published, prior_to_published)
+    return model, sizes
+
+
+def fit_low(state: State) -> tuple[LowLevel, dict[str, Any]]:
+    """Build a low-level model around a published one; return its sizes, too."""
+    state = lowlevel_to_published(lowlevel_from_published(state))  # attention may have new names
+    sizes = low_sizes(state)
+    model = _fitted(state, "", build_low, sizes, lowlevel_from_published, lowlevel_to_published)
+    return model, sizes
+
+
+def _fitted(
+    state: State,
+    prefix: str,
+    build: Callable[[Mapping[str, Any]], Model],
+    sizes: Mapping[str, Any],
+    ours: Callable[[State], dict[str, Tensor]],
+    published: Callable[[State], dict[str, Tensor]],
+) -> Model:
+    """Build a model of these sizes and give it these weights, strictly and without copying them."""
+    try:
+        with torch.device("meta"):
+            model = build(sizes)
+    except (MindEyeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{prefix}*: {reason}" if prefix else reason) from error
+    expected = published(model.state_dict())
+    problems = [f"missing {prefix}{key}" for key in expected if key not in state]
+    for key, value in state.items():
+        if key not in expected:
+            problems.append(f"unexpected {prefix}{key}")
+        elif value.shape != expected[key].shape:
+            shapes = f"{tuple(value.shape)}, expected {tuple(expected[key].shape)}"
+            problems.append(f"{prefix}{key} is {shapes}")
+    if problems:
+        more = len(problems) - SHOWN_PROBLEMS
+        rest = f" and {more} more" if more > 0 else ""
+        raise CheckpointError(", ".join(problems[:SHOWN_PROBLEMS]) + rest)
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in ours(state).items()}
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model
 
 
 def check_schedule(state: State, schedule: NoiseSchedule) -> None:
     """Refuse published `noise_scheduler` buffers that are not those of `schedule`."""
-    own = schedule.published()
-    for name in own.keys() | state.keys():
-        if name not in state or name not in own:
+    known = schedule.published()
+    for name in known.keys() | state.keys():
+        if name not in state or name not in known:
             state_of = "missing" if name not in state else "unexpected"
             raise CheckpointError(f"{state_of} noise_scheduler.{name}")
-        value = state[name].to(own[name])
-        if value.shape != own[name].shape or not torch.allclose(own[name], value, rtol=1e-5):
+        value = state[name].to(known[name])
+        if value.shape != known[name].shape or not torch.allclose(known[name], value, rtol=1e-5):
             raise CheckpointError(f"noise_scheduler.{name} belongs to another schedule")
-
-
-def _filled(model: Model, state: State, load: bool) -> Model:
-    if load:
-        load_strictly(model, state)
-    return model
-
-
-def _shape(state: State, key: str) -> tuple[int, ...]:
-    if key not in state:
-        raise CheckpointError(f"missing {key}; its shape gives a size of the model")
-    return tuple(state[key].shape)

@@ -77,7 +77,6 @@ class HighObjective:
     """
 
     name = "train high"
-    input_layer = "decoder.backbone.input"
 
     def __init__(
         self,
@@ -87,6 +86,7 @@ class HighObjective:
         validation: Validation,
     ) -> None:
         self.model = model
+        self.input_layer = model.input_layer
         self.config = config
         self.targets = targets
         self.validation = validation
