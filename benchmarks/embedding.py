@@ -21,7 +21,8 @@ from mindeye.data.dataset import Batch
 from mindeye.data.images import to_images
 from mindeye.errors import UsageError
 from mindeye.files import provenance
-from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes, join_processes
 from mindeye.targets.encoders import load_encoder
 from mindeye.targets.store import write_embeddings
@@ -217,7 +218,7 @@ def _trainer(
     high = run_config(preset_content(config.preset)).high
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = HighLevel(sizes, high).to(processes.device).train()
+        model = HighLevel(high, sizes).to(processes.device).train()
     nobody = Validation(
         torch.zeros(0, sizes.voxels), torch.zeros(0, dtype=torch.long),
         torch.zeros(0, sizes.tokens, sizes.width),

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from benchmarks.systems import System, with_attention
 from benchmarks.timing import alternate
-from mindeye.config.high import Sampler
+from mindeye.config.high import PriorConfig, Sampler
 from mindeye.diffusion import NoiseSchedule
 from mindeye.generation.samplers import SAMPLERS
 from mindeye.models.prior_network import PriorNetwork
+from mindeye.models.sizes import Sizes
 
 LABEL = "timing only, random weights"
 
-SIZE: dict[str, int] = {"dim": 768, "depth": 6, "heads": 12, "dim_head": 64, "num_tokens": 65}
+CONFIG = PriorConfig(depth=6, heads=12, dim_head=64)
+SIZES = Sizes(voxels=0, tokens=65, width=768, latents=(0, 0, 0))
 """The published prior (paper appendix A.4) on 65 tokens: 257 in the paper, 65 in the simulation."""
 
 TIMESTEPS = 100
@@ -32,7 +34,8 @@ def time_paper_size(
     device: torch.device,
     repetitions: int = 3,
     batch: int = 8,
-    size: dict[str, int] | None = None,
+    config: PriorConfig = CONFIG,
+    sizes: Sizes = SIZES,
     timesteps: int = TIMESTEPS,
 ) -> dict[str, Any]:
     """Time the published sampler, one sample at a time, and ours, alone and in batches.
@@ -47,15 +50,14 @@ def time_paper_size(
         Of every system, in turns.
     batch
         Samples that are drawn together.
-    size
-        Of `PriorNetwork`; that of the published prior if left out.
+    config, sizes
+        Layers and heads, tokens and width of the prior; by default those of the published one.
     timesteps
         T.
     """
-    chosen = size or SIZE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        ours = PriorNetwork(**chosen).to(device).eval()  # type: ignore[arg-type]
+        ours = PriorNetwork(config, sizes).to(device).eval()
     networks = {"sdpa": ours, "explicit": with_attention(ours, "explicit")}
     schedule = NoiseSchedule.named("cosine", timesteps).to(device)
     name = f"{sampler}-{steps}"
@@ -69,7 +71,7 @@ def time_paper_size(
     ]
     jobs = {
         f"{system.name}, {count} at a time": partial(
-            _draw, networks[system.attention], schedule, system, count, chosen, device
+            _draw, networks[system.attention], schedule, system, count, sizes, device
         )
         for system, count in rows
     }
@@ -91,7 +93,9 @@ def time_paper_size(
                 "seconds": taken,
             }
         )
-    return {"label": LABEL, "size": chosen, "timesteps": timesteps, "rows": found}
+    size = {name: getattr(config, name) for name in ("depth", "heads", "dim_head")}
+    size |= {"dim": sizes.width, "num_tokens": sizes.tokens}
+    return {"label": LABEL, "size": size, "timesteps": timesteps, "rows": found}
 
 
 @torch.inference_mode()
@@ -100,12 +104,12 @@ def _draw(
     schedule: NoiseSchedule,
     system: System,
     count: int,
-    size: dict[str, int],
+    sizes: Sizes,
     device: torch.device,
 ) -> Tensor:
     """Sample from random conditions, as `mindeye.generation.predict.sample_prior` does."""
     generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-    shape = (size["num_tokens"], size["dim"])
+    shape = (sizes.tokens, sizes.width)
     start = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=system.precision == "bf16"):
         drawn = SAMPLERS[system.sampler](

@@ -20,7 +20,7 @@ from benchmarks.train_worker import GIB
 from mindeye.config import RunConfig
 from mindeye.errors import MindEyeError
 from mindeye.files import provenance
-from mindeye.models.pipelines import Sizes
+from mindeye.models.sizes import Sizes
 from mindeye.planning.steps import footprint_of
 from mindeye.progress import track
 

@@ -20,7 +20,8 @@ from benchmarks.profiles import profile_config
 from benchmarks.timing import finish_device_work
 from mindeye.config import HighConfig
 from mindeye.data.dataset import Batch
-from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes, join_processes
 from mindeye.targets.views import StoredTargets
 from mindeye.training.checkpoint import TrainingState
@@ -81,7 +82,7 @@ def build_objective(config: HighConfig, sizes: Sizes, tokens: Tensor, seed: int)
     """Return the objective of a full-size training on given embeddings."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = HighLevel(sizes, config)
+        model = HighLevel(config, sizes)
     nobody = Validation(torch.zeros(0, sizes.voxels), torch.zeros(0, dtype=torch.long), tokens)
     return HighObjective(model, config, StoredTargets([tokens]), nobody)
 

@@ -17,12 +17,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import published_models
 from mindeye.cli import main
 from mindeye.data.subject import Subject, write_subject
 from mindeye.diffusion import NoiseSchedule
-from mindeye.models.decoder import Decoder
-from mindeye.models.lowlevel import LowLevelDecoder
-from mindeye.models.prior_network import PriorNetwork
 from mindeye.published.imported import import_checkpoint
 from mindeye.published.names import (
     decoder_to_published,
@@ -47,9 +45,8 @@ Run = Callable[..., str]
 
 def _high_state(*, voxels: int = 120, tokens: int = 16, width: int = 16) -> State:
     torch.manual_seed(0)
-    sizes = {"width": 8, "blocks": 1, "projector_width": 6}
-    decoder = Decoder(voxels, tokens=tokens, token_dim=width, **sizes)  # type: ignore[arg-type]
-    prior = PriorNetwork(dim=width, depth=1, heads=2, dim_head=4, num_tokens=tokens)
+    decoder = published_models.decoder(voxels=voxels, tokens=tokens, token_dim=width, blocks=1)
+    prior = published_models.prior(dim=width, depth=1, num_tokens=tokens)
     parts = {
         "voxel2clip": decoder_to_published(decoder.state_dict()),
         "net": prior_to_published(prior.state_dict()),
@@ -59,10 +56,9 @@ def _high_state(*, voxels: int = 120, tokens: int = 16, width: int = 16) -> Stat
 
 
 def _low_state() -> State:
-    model = LowLevelDecoder(
-        120, width=8, blocks=1, seed=(32, 8, 8), block_out_channels=(32, 32), latent_channels=3,
-        maps_width=None,
-    )  # fmt: skip
+    model = published_models.low_level(
+        voxels=120, seed=[32, 8, 8], block_out_channels=[32, 32], latent_channels=3, maps_width=None
+    )
     return lowlevel_to_published(model.state_dict())
 
 

@@ -16,8 +16,9 @@ from mindeye.config import HighConfig, LowConfig, OptimConfig, RunConfig
 from mindeye.config.settings import preset_content, preset_names, read_yaml, run_config
 from mindeye.errors import ConfigError
 from mindeye.files import read_json
-from mindeye.models.lowlevel import LowLevelDecoder
-from mindeye.models.pipelines import HighLevel, Sizes, build_low
+from mindeye.models.lowlevel import LowLevel
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.published.names import (
     decoder_to_published,
     lowlevel_to_published,
@@ -48,12 +49,12 @@ def _config(name: str, *, as_published: bool = False) -> RunConfig:
 
 def _high(name: str, sizes: Sizes, *, as_published: bool = False) -> HighLevel:
     with torch.device("meta"):
-        return HighLevel(sizes, _config(name, as_published=as_published).high)
+        return HighLevel(_config(name, as_published=as_published).high, sizes)
 
 
-def _low(name: str, maps: tuple[int, int], *, as_published: bool = False) -> LowLevelDecoder:
+def _low(name: str, maps: tuple[int, int], *, as_published: bool = False) -> LowLevel:
     with torch.device("meta"):
-        return build_low(FULL, _config(name, as_published=as_published).low, maps)
+        return LowLevel(_config(name, as_published=as_published).low, FULL, maps)
 
 
 def _count(*models: nn.Module | None) -> int:
@@ -212,7 +213,7 @@ def test_other_generators_change_the_space_and_nothing_of_the_pooled_training(na
     assert (drawn.candidates, drawn.strength, drawn.start) == (16, 0.85, "image")
     # CLIP ViT-bigG's pooled embedding.
     with torch.device("meta"):
-        model = HighLevel(Sizes(VOXELS, 1, 1280, LATENTS), ours.high)
+        model = HighLevel(ours.high, Sizes(VOXELS, 1, 1280, LATENTS))
     assert (model.decoder.tokens, model.decoder.token_dim) == (1, 1280)
 
 

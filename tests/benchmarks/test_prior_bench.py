@@ -24,12 +24,14 @@ from benchmarks.trained import (
     trained_run,
 )
 from mindeye.cli import main
+from mindeye.config import PriorConfig
 from mindeye.config.settings import run_config
 from mindeye.data.simulation import SimulateConfig
 from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError
 from mindeye.files import read_json
 from mindeye.generation.predict import sample_prior
+from mindeye.models.sizes import Sizes
 from mindeye.runs import Workspace, run_all, start_run
 
 PIXELS = [
@@ -49,7 +51,10 @@ PIXELS = [
 CONFIG = PriorBenchConfig(
     samples=3, steps=(2, 4, 20), repetitions=2, singles=2, batch=8, paper_size=False
 )
-TINY = {"dim": 16, "depth": 1, "heads": 2, "dim_head": 8, "num_tokens": 4}
+TINY = {
+    "config": PriorConfig(depth=1, heads=2, dim_head=8),
+    "sizes": Sizes(voxels=0, tokens=4, width=16, latents=(0, 0, 0)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +204,7 @@ def test_jobs_take_turns_after_a_warm_up() -> None:
 
 def test_the_paper_size_is_labelled_as_timing_only() -> None:
     found = time_paper_size(
-        "dpmpp", 2, device=torch.device("cpu"), repetitions=1, batch=2, size=TINY, timesteps=5
+        "dpmpp", 2, device=torch.device("cpu"), repetitions=1, batch=2, timesteps=5, **TINY
     )
     assert found["label"] == LABEL
     assert found["rows"][0]["attention"] == "explicit"

@@ -16,7 +16,8 @@ from mindeye.diffusion import NoiseSchedule, sample_ddim, sample_ddpm, sample_dp
 from mindeye.errors import ConfigError
 from mindeye.generation.predict import sample_prior
 from mindeye.generation.samplers import SAMPLERS
-from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.runs import start_run
 from mindeye.runs.pipeline import stage_keys
 
@@ -37,7 +38,7 @@ def _config(sampler: str, steps: int = STEPS) -> PriorConfig:
 def model() -> HighLevel:
     torch.manual_seed(0)
     config = HighConfig(decoder=DecoderConfig(width=8, blocks=1), prior=_config("dpmpp"))
-    model = HighLevel(SIZES, config).eval()
+    model = HighLevel(config, SIZES).eval()
     model.set_units(torch.randn(3, 8), 0.25)
     return model
 
@@ -162,7 +163,7 @@ def test_no_two_samplers_draw_the_same(model: HighLevel) -> None:
 def test_a_model_without_prior_is_not_sampled(model: HighLevel) -> None:
     config = HighConfig(decoder=DecoderConfig(width=8, blocks=1), prior=PriorConfig(kind="mse"))
     with pytest.raises(ConfigError, match="no prior to sample"):
-        _draw(HighLevel(SIZES, config), "ddim", [0])
+        _draw(HighLevel(config, SIZES), "ddim", [0])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,17 @@ import torch
 from kept import kept_bytes
 from torch import Tensor, nn
 
-from mindeye.models.decoder import Decoder, DecoderOutput, ResidualBackbone, TokenProjector
+from mindeye.config import DecoderConfig
+from mindeye.config.settings import run_config
+from mindeye.errors import ConfigError
+from mindeye.models.decoder import (
+    Decoder,
+    DecoderOutput,
+    DenseStyle,
+    ResidualBackbone,
+    TokenProjector,
+)
+from mindeye.models.sizes import Sizes
 
 VOXELS, TRIALS = 11, 4
 
@@ -16,8 +26,13 @@ def _betas(seed: int = 0) -> torch.Tensor:
 
 def _decoder(**options) -> Decoder:
     torch.manual_seed(0)
-    sizes = {"tokens": 3, "token_dim": 6, "width": 16, "blocks": 2, "projector_width": 20}
-    return Decoder(VOXELS, **{**sizes, **options})
+    style = {n: options.pop(n) for n in ("norm", "activation_first") if n in options}
+    sizes = Sizes(VOXELS, options.pop("tokens", 3), 6, (4, 8, 8))
+    recompute = options.pop("recompute", False)
+    small = {"width": 16, "blocks": 2, "projector_width": 20, "input_layer": "published"}
+    model = Decoder(DecoderConfig(**{**small, **options}), sizes, DenseStyle(**style))
+    model.recompute = recompute
+    return model
 
 
 def test_decoder_gives_tokens_twice() -> None:
@@ -38,7 +53,8 @@ def test_projector_reads_the_backbone_tokens_one_by_one() -> None:
 
 def test_published_decoder_has_the_published_number_of_parameters() -> None:
     with torch.device("meta"):
-        model = Decoder(15724)  # subject 1; the defaults are the paper's
+        paper = run_config("mindeye1", as_published=True).high.decoder
+        model = Decoder(paper, Sizes(15724, 257, 768, (4, 64, 64)))  # subject 1
     assert sum(p.numel() for p in model.parameters()) == 947_579_904
 
 
@@ -50,7 +66,7 @@ def test_plain_linear_input_layer_is_a_linear_map() -> None:
 
 
 def test_blocks_are_residual() -> None:
-    model = ResidualBackbone(VOXELS, width=8, blocks=3).eval()
+    model = ResidualBackbone(DecoderConfig(width=8, blocks=3), VOXELS).eval()
     for block in model.blocks:
         nn.init.zeros_(block.norm.weight)
         nn.init.zeros_(block.norm.bias)
@@ -97,7 +113,7 @@ def test_betas_are_not_edited() -> None:
 def test_unknown_choices_are_named() -> None:
     with pytest.raises(ValueError, match="norm is 'group'"):
         _decoder(norm="group")
-    with pytest.raises(ValueError, match="input_layer is 'ridge'"):
+    with pytest.raises(ConfigError, match="input_layer is 'ridge'"):
         _decoder(input_layer="ridge")
 
 

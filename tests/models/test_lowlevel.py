@@ -5,21 +5,22 @@ import torch
 from kept import kept_bytes
 from torch import Tensor
 
-from mindeye.models.lowlevel import LowLevelDecoder, LowLevelOutput, positions_last
+from mindeye.config import LowConfig, OptimConfig
+from mindeye.models.lowlevel import LowLevel, LowLevelOutput, Upsampling, positions_last
+from mindeye.models.sizes import Sizes
 
 VOXELS = 9
 
 
-def _model(**options) -> LowLevelDecoder:
+def _model(**options) -> LowLevel:
     torch.manual_seed(0)
-    small = {
-        "width": 12,
-        "blocks": 1,
-        "seed": (32, 4, 4),
-        "block_out_channels": (32, 64),
-        "maps_width": 7,
-    }
-    return LowLevelDecoder(VOXELS, **{**small, **options})
+    optim = OptimConfig(recompute=options.pop("recompute", False))
+    config = LowConfig(width=12, blocks=1, norm_groups=32, dropout_block=0.25, optim=optim)
+    seed = options.pop("seed", (32, 4, 4))
+    widths = options.pop("block_out_channels", (32, 64))
+    grids = Upsampling(seed, widths, options.pop("latent_channels", 4))
+    maps = (seed[1] * seed[2], 7) if options.pop("maps", True) else None
+    return LowLevel(config, Sizes(VOXELS, 1, 1, (0, 0, 0)), maps, grids)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_every_up_block_but_one_doubles_the_grid(
 
 
 def test_maps_are_left_out_without_a_projector() -> None:
-    assert _model(maps_width=None)(torch.randn(2, VOXELS)).maps is None
+    assert _model(maps=False)(torch.randn(2, VOXELS)).maps is None
 
 
 def test_seed_grid_is_normalised_per_trial() -> None:
@@ -72,7 +73,7 @@ def test_gradients_reach_every_parameter() -> None:
     assert [name for name in silent if "to_k.bias" not in name] == []
 
 
-def _trained(model: LowLevelDecoder) -> tuple[LowLevelOutput, dict[str, Tensor]]:
+def _trained(model: LowLevel) -> tuple[LowLevelOutput, dict[str, Tensor]]:
     """Output, and the gradient of every parameter."""
     betas = torch.randn(2, VOXELS, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(1)  # dropout of the MLP

@@ -7,7 +7,9 @@ import torch
 from kept import kept_bytes
 from torch import Tensor
 
+from mindeye.config import PriorConfig
 from mindeye.diffusion import NoiseSchedule, draw_prior, prior_loss
+from mindeye.errors import ConfigError
 from mindeye.models.attention import (
     GainNorm,
     SharedKeyAttention,
@@ -15,16 +17,20 @@ from mindeye.models.attention import (
     explicit_attention,
 )
 from mindeye.models.positions import PositionBias, Rotary, position_buckets, rotate
-from mindeye.models.prior_network import ContinuousTime, PriorNetwork
+from mindeye.models.prior_network import ContinuousTime, PriorNetwork, PriorVariant
+from mindeye.models.sizes import Sizes
 
 MODES = ["none", "token", "pos_emb", "all_pos_emb"]
 TRIALS, TOKENS, DIM = 3, 5, 16
-SMALL = {"dim": DIM, "depth": 2, "heads": 2, "dim_head": 8, "num_tokens": TOKENS}
+SMALL = {"depth": 2, "heads": 2, "dim_head": 8}
 
 
 def _network(**options) -> PriorNetwork:
     torch.manual_seed(0)
-    return PriorNetwork(**{**SMALL, **options})
+    variant = {n: options.pop(n) for n in list(options) if n in PriorVariant.__dataclass_fields__}
+    recompute = options.pop("recompute", False)
+    config, sizes = PriorConfig(**{**SMALL, **options}), Sizes(1, TOKENS, DIM, (4, 8, 8))
+    return PriorNetwork(config, sizes, PriorVariant(**variant), recompute=recompute)
 
 
 def _inputs(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -52,7 +58,7 @@ def test_learned_query_has_a_say(mode: str) -> None:
 
 
 def test_sizes_of_the_small_models_work() -> None:
-    model = PriorNetwork(dim=64, depth=2, heads=4, dim_head=32, num_tokens=65)
+    model = PriorNetwork(PriorConfig(), Sizes(1, 65, 64, (4, 8, 8)))
     tokens = torch.randn(2, 65, 64)
     assert model(tokens, torch.tensor([0, 99]), tokens).shape == (2, 65, 64)
 
@@ -166,7 +172,7 @@ def test_rotary_turns_a_pair_by_its_angle() -> None:
 @pytest.mark.parametrize("attention", ["sdpa", "explicit"])
 def test_attention_is_the_formula_written_out(attention: str) -> None:
     torch.manual_seed(0)
-    layer = SharedKeyAttention(DIM, heads=2, dim_head=8, attention=attention)
+    layer = SharedKeyAttention(PriorConfig(**SMALL, attention=attention), DIM)
     turns = Rotary(8)(4)
     tokens, bias = torch.randn(1, 4, DIM), torch.randn(2, 4, 5)
     hidden = layer.norm(tokens)
@@ -189,7 +195,7 @@ def test_causal_attention_does_not_see_later_tokens() -> None:
     changed[:, 2:] *= -1
     bias, turns = torch.zeros(2, 4, 5), Rotary(8)(4)
     for causal in (True, False):
-        layer = SharedKeyAttention(DIM, heads=2, dim_head=8, causal=causal)
+        layer = SharedKeyAttention(PriorConfig(**SMALL), DIM, causal=causal)
         same = torch.allclose(
             layer(tokens, bias, turns)[:, :2], layer(changed, bias, turns)[:, :2], atol=1e-6
         )
@@ -242,7 +248,7 @@ def test_attention_of_blocks_is_that_of_all_trials(monkeypatch: pytest.MonkeyPat
 
 
 def test_unknown_attention_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="attention is 'flash'; known: sdpa, explicit"):
+    with pytest.raises(ConfigError, match="attention is 'flash'; it must be one of sdpa, explicit"):
         _network(attention="flash")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mindeye.diffusion import Guided, NoiseSchedule
 from mindeye.models.decoder import Decoder
-from mindeye.models.lowlevel import LowLevelDecoder, positions_last
+from mindeye.models.lowlevel import LowLevel, positions_last
 from mindeye.models.positions import position_buckets
 from mindeye.models.prior_network import PriorNetwork
 from mindeye.published.names import (
@@ -22,17 +22,24 @@ from mindeye.published.names import (
     split_published,
 )
 from mindeye.published.networks import (
-    PUBLISHED_UPSAMPLERS,
     build_decoder,
-    build_lowlevel,
-    build_prior_network,
-    load_strictly,
+    build_low,
+    build_prior,
+    decoder_sizes,
+    low_sizes,
+    prior_sizes,
 )
 from parity.compare import Comparison
 from parity.fixtures import Entry
 
 NORM_NAMES = {"ln": "layer", "bn": "batch"}
 PUBLISHED_MAPS_WIDTH = 512
+PUBLISHED_UPSAMPLERS = {
+    "4x": ([64, 16, 16], [64, 128, 256]),
+    "8x": ([256, 8, 8], [64, 128, 256, 256]),
+    "16x": ([512, 4, 4], [64, 128, 256, 256, 512]),
+}
+"""Seed and `block_out_channels` of the published `ups_mode`s; the paper uses 4x."""
 PUBLISHED_PRIOR = {"depth": 6, "heads": 8, "dim_head": 64, "num_tokens": 257}
 NOISE_BUFFERS = "noise_scheduler"
 
@@ -44,57 +51,71 @@ def _results(entry: Entry, prefix: str = "out/") -> set[str]:
 def decoder_of(config: dict[str, Any]) -> Decoder:
     """A `Decoder` from the original's constructor arguments and its defaults."""
     token_dim = config.get("clip_size", 768)
-    return Decoder(
-        config["in_dim"],
-        tokens=config["out_dim"] // token_dim,
-        token_dim=token_dim,
-        width=config.get("h", 4096),
-        blocks=config.get("n_blocks", 4),
-        norm=NORM_NAMES[config.get("norm_type", "ln")],
-        activation_first=config.get("act_first", False),
-        projector=config.get("use_projector", True),
+    return build_decoder(
+        {
+            "voxels": config["in_dim"],
+            "tokens": config["out_dim"] // token_dim,
+            "token_dim": token_dim,
+            "width": config.get("h", 4096),
+            "blocks": config.get("n_blocks", 4),
+            "norm": NORM_NAMES[config.get("norm_type", "ln")],
+            "activation_first": config.get("act_first", False),
+            "projector": config.get("use_projector", True),
+            "projector_width": 2048,
+        }
     )
 
 
 def prior_network_of(config: dict[str, Any]) -> PriorNetwork:
     """A `PriorNetwork` from the original's constructor arguments."""
-    return PriorNetwork(
-        dim=config["dim"],
-        learned_query_mode=config.get("learned_query_mode", "none"),
-        num_timesteps=config.get("num_timesteps"),
-        ff_mult=config.get("ff_mult", 4),
-        causal=config.get("causal", True),
-        **{key: config.get(key, default) for key, default in PUBLISHED_PRIOR.items()},
+    return build_prior(
+        {
+            "dim": config["dim"],
+            "learned_query_mode": config.get("learned_query_mode", "none"),
+            "num_timesteps": config.get("num_timesteps"),
+            "ff_mult": config.get("ff_mult", 4),
+            "causal": config.get("causal", True),
+            **{key: config.get(key, default) for key, default in PUBLISHED_PRIOR.items()},
+        }
     )
 
 
-def low_level_of(config: dict[str, Any]) -> LowLevelDecoder:
-    """A `LowLevelDecoder` from the original's constructor arguments."""
+def low_level_of(config: dict[str, Any]) -> LowLevel:
+    """A `LowLevel` from the original's constructor arguments."""
     mode = config.get("ups_mode", "4x")
     seed, block_out_channels = PUBLISHED_UPSAMPLERS[mode]
     projected = config.get("use_cont", False) and mode == "4x"
-    return LowLevelDecoder(
-        config["in_dim"],
-        width=config.get("h", 4096),
-        blocks=config.get("n_blocks", 4),
-        seed=seed,
-        block_out_channels=block_out_channels,
-        maps_width=PUBLISHED_MAPS_WIDTH if projected else None,
+    return build_low(
+        {
+            "voxels": config["in_dim"],
+            "width": config.get("h", 4096),
+            "blocks": config.get("n_blocks", 4),
+            "seed": seed,
+            "block_out_channels": block_out_channels,
+            "layers_per_block": 1,
+            "latent_channels": 4,
+            "maps_width": PUBLISHED_MAPS_WIDTH if projected else None,
+        }
     )
 
 
 def check_backbone(entry: Entry, comparison: Comparison) -> None:
     config, betas = entry.config, entry.arrays["in/voxels"]
     model = decoder_of(config).eval()
-    load_strictly(model, decoder_from_published(entry.state))
+    model.load_state_dict(decoder_from_published(entry.state))
     output = model(betas)
     comparison.close("out/backbone", output.backbone.flatten(1), entry.arrays["out/backbone"])
     if config.get("use_projector", True):
         comparison.close("out/projector", output.contrastive, entry.arrays["out/projector"])
     else:
         assert output.contrastive is None
-    inferred = build_decoder(entry.state, token_dim=config.get("clip_size")).eval()
-    comparison.equal("inferred sizes", inferred(betas).backbone, output.backbone)
+    inferred = decoder_sizes(entry.state)
+    flat = inferred["tokens"] * inferred["token_dim"]
+    comparison.equal("inferred outputs", flat, model.tokens * model.token_dim)
+    width = config.get("clip_size") if config.get("use_projector", True) else flat
+    tokens = {"tokens": flat // width, "token_dim": width}
+    again = build_decoder({**inferred, **tokens})
+    comparison.equal("inferred sizes", _sizes(again), _sizes(model))
     back = decoder_to_published(model.state_dict(), activation_first=config.get("act_first", False))
     _check_states(comparison, back, entry.state)
     comparison.covers(_results(entry))
@@ -102,7 +123,7 @@ def check_backbone(entry: Entry, comparison: Comparison) -> None:
 
 def check_prior_network(entry: Entry, comparison: Comparison) -> None:
     model = prior_network_of(entry.config).eval()
-    load_strictly(model, prior_from_published(entry.state))
+    model.load_state_dict(prior_from_published(entry.state))
     arrays = entry.arrays
     inputs = (arrays["in/image_embed"], arrays["in/timesteps"], arrays["in/brain_embed"])
     trials = len(inputs[0])
@@ -129,14 +150,17 @@ def check_prior_network(entry: Entry, comparison: Comparison) -> None:
     if "mid/time_embed" in arrays:
         time = model.time_embedding(arrays["in/timesteps"]).unsqueeze(1)
         comparison.close("mid/time_embed", time, arrays["mid/time_embed"])
-    inferred = build_prior_network(
-        entry.state,
-        learned_query_mode=entry.config.get("learned_query_mode", "none"),
-        causal=entry.config.get("causal", True),
-    ).eval()
+    inferred = build_prior({**prior_sizes(entry.state), **_unseen(entry.config)}).eval()
+    inferred.load_state_dict(model.state_dict())
     comparison.equal("inferred sizes", inferred(*inputs), model(*inputs))
     _check_states(comparison, prior_to_published(model.state_dict()), entry.state)
     comparison.covers(_results(entry) | _results(entry, "mid/"))
+
+
+def _unseen(config: dict[str, Any]) -> dict[str, Any]:
+    """What shapes do not tell of a prior network."""
+    mode, causal = config.get("learned_query_mode", "none"), config.get("causal", True)
+    return {"learned_query_mode": mode, "causal": causal}
 
 
 def _with_query_mode(entry: Entry, mode: str) -> nn.Module:
@@ -144,7 +168,7 @@ def _with_query_mode(entry: Entry, mode: str) -> nn.Module:
     if mode == "none":
         state.pop("learned_query", None)
     model = prior_network_of({**entry.config, "learned_query_mode": mode})
-    load_strictly(model, prior_from_published(state))
+    model.load_state_dict(prior_from_published(state))
     return model.eval()
 
 
@@ -160,7 +184,7 @@ def check_position_buckets(entry: Entry, comparison: Comparison) -> None:
 def check_lowlevel(entry: Entry, comparison: Comparison) -> None:
     betas, arrays = entry.arrays["in/voxels"], entry.arrays
     model = low_level_of(entry.config).eval()
-    load_strictly(model, lowlevel_from_published(entry.state))
+    model.load_state_dict(lowlevel_from_published(entry.state))
     latents, maps = model(betas)
     seed = positions_last(model.seed_grid(betas))  # what stands for maps without a projector
     comparison.close("out/latents", latents, arrays["out/latents"])
@@ -168,13 +192,14 @@ def check_lowlevel(entry: Entry, comparison: Comparison) -> None:
     if "out/feats_use_cont_false" in arrays:
         plain = low_level_of({**entry.config, "use_cont": False}).eval()
         weights = {k: v for k, v in entry.state.items() if not k.startswith("maps_projector.")}
-        load_strictly(plain, lowlevel_from_published(weights))
+        plain.load_state_dict(lowlevel_from_published(weights))
         output = plain(betas)
         assert output.maps is None
         comparison.close("latents without maps", output.latents, arrays["out/latents"])
         name = "out/feats_use_cont_false"
         comparison.close(name, positions_last(plain.seed_grid(betas)), arrays[name])
-    inferred = build_lowlevel(entry.state).eval()
+    inferred = build_low(low_sizes(lowlevel_to_published(model.state_dict()))).eval()
+    inferred.load_state_dict(model.state_dict())
     comparison.equal("inferred sizes", inferred(betas).latents, latents)
     _check_states(comparison, lowlevel_to_published(model.state_dict()), entry.state)
     comparison.covers(_results(entry))
@@ -230,8 +255,8 @@ def check_full_mindeye(entry: Entry, comparison: Comparison) -> None:
     split = split_published(joined)
     mode = config["net"].get("learned_query_mode", "none")
     with torch.device("meta"):
-        inferred_decoder = build_decoder(split.decoder, load=False)
-        inferred_prior = build_prior_network(split.prior, learned_query_mode=mode, load=False)
+        inferred_decoder = build_decoder(decoder_sizes(split.decoder))
+        inferred_prior = build_prior({**prior_sizes(split.prior), "learned_query_mode": mode})
     comparison.equal("inferred decoder", _sizes(inferred_decoder), _sizes(decoder))
     comparison.equal("inferred prior", _sizes(inferred_prior), _sizes(prior))
 
@@ -270,7 +295,7 @@ def check_full_backbone(entry: Entry, comparison: Comparison) -> None:
     _check_keys(comparison, state, document)
     comparison.equal("parameters", parameters(decoder), document["n_parameters"])
     with torch.device("meta"):
-        inferred = build_decoder(state, load=False)
+        inferred = build_decoder(decoder_sizes(state))
     comparison.equal("inferred decoder", _sizes(inferred), _sizes(decoder))
 
 
@@ -293,7 +318,7 @@ def check_full_lowlevel(entry: Entry, comparison: Comparison) -> None:
         }
         comparison.equal(f"{name}: totals", totals, document.get("totals", totals))
         with torch.device("meta"):
-            inferred = build_lowlevel(state, load=False)
+            inferred = build_low(low_sizes(state))
         comparison.equal(f"{name}: inferred", _sizes(inferred), _sizes(model))
 
 

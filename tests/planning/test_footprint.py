@@ -12,8 +12,10 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
 
+from mindeye.config import DecoderConfig, PriorConfig
 from mindeye.models.decoder import Decoder
 from mindeye.models.prior_network import PriorNetwork
+from mindeye.models.sizes import Sizes
 from mindeye.planning.footprint import count_step, trace_step
 
 FLOAT = 4
@@ -39,12 +41,14 @@ def plain_step(model, optimizer):
 def pipeline(*, voxels=200, tokens=9, dim=64, width=128, batch=6, bf16=False, fused=True):
     """Decoder and prior, trained jointly as in the objective."""
     rng = torch.Generator().manual_seed(0)
+    sizes = Sizes(voxels, tokens, dim, (4, 8, 8))
+    decoder = DecoderConfig(width=width, blocks=4, input_layer="published", projector_width=2048)
 
     def build():
         return nn.ModuleDict(
             {
-                "decoder": Decoder(voxels, tokens=tokens, token_dim=dim, width=width),
-                "prior": PriorNetwork(dim=dim, depth=2, heads=2, dim_head=32, num_tokens=tokens),
+                "decoder": Decoder(decoder, sizes),
+                "prior": PriorNetwork(PriorConfig(depth=2, heads=2, dim_head=32), sizes),
             }
         )
 

@@ -14,7 +14,7 @@ from mindeye.config import (
     RunConfig,
 )
 from mindeye.errors import ConfigError
-from mindeye.models.pipelines import Sizes
+from mindeye.models.sizes import Sizes
 from mindeye.planning.plan import Plan, make_plans, parse_memory, plan_content, table
 from mindeye.planning.steps import footprint_of, parameter_count
 

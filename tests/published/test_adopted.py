@@ -11,6 +11,7 @@ import pytest
 import torch
 from test_import_checkpoint import _high_state, _training_file, _under
 
+import published_models
 from mindeye.cli import main
 from mindeye.config import HighConfig, PriorConfig
 from mindeye.config.settings import run_config
@@ -20,9 +21,8 @@ from mindeye.errors import CheckpointError, MindEyeError
 from mindeye.files import read_json
 from mindeye.generation.predict import sample_prior
 from mindeye.models.decoder import Decoder
-from mindeye.models.lowlevel import LowLevelDecoder
-from mindeye.models.pipelines import HighLevel, Sizes
-from mindeye.models.prior_network import PriorNetwork
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.published.adopted import adopt_high, adopt_low
 from mindeye.published.imported import PublishedHigh, import_checkpoint, load_imported
 from mindeye.published.names import (
@@ -55,10 +55,9 @@ WORDS = [
 
 
 def _decoder(voxels: int = VOXELS, tokens: int = TOKENS, *, projector: bool = True) -> Decoder:
-    return Decoder(
-        voxels, tokens=tokens, token_dim=WIDTH, width=8, blocks=1, projector=projector,
-        projector_width=6,
-    )  # fmt: skip
+    return published_models.decoder(
+        voxels=voxels, tokens=tokens, token_dim=WIDTH, blocks=1, projector=projector
+    )
 
 
 def _state(kind: str, **sizes: Any) -> dict[str, torch.Tensor]:
@@ -66,13 +65,13 @@ def _state(kind: str, **sizes: Any) -> dict[str, torch.Tensor]:
     if kind == "backbone":
         return decoder_to_published(_decoder(**sizes).state_dict())
     if kind == "low":
-        model = LowLevelDecoder(
-            sizes.get("voxels", VOXELS), width=8, blocks=1, seed=(32, 8, 8),
-            block_out_channels=(32,) * sizes.get("levels", 2), latent_channels=3, maps_width=6,
+        model = published_models.low_level(
+            voxels=sizes.get("voxels", VOXELS), seed=[32, 8, 8], latent_channels=3,
+            block_out_channels=[32] * sizes.get("levels", 2),
         )  # fmt: skip
         return lowlevel_to_published(model.state_dict())
     decoder = _decoder(**sizes)
-    prior = PriorNetwork(dim=WIDTH, depth=1, heads=2, dim_head=4, num_tokens=decoder.tokens)
+    prior = published_models.prior(dim=WIDTH, depth=1, num_tokens=decoder.tokens)
     return {
         **_under("voxel2clip", decoder_to_published(decoder.state_dict())),
         **_under("net", prior_to_published(prior.state_dict())),

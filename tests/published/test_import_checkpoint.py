@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
+import published_models
 from mindeye.cli import main
 from mindeye.diffusion import NoiseSchedule
 from mindeye.errors import CheckpointError
 from mindeye.files import read_json, sha256
 from mindeye.models.decoder import Decoder
-from mindeye.models.lowlevel import LowLevelDecoder
-from mindeye.models.prior_network import PriorNetwork
 from mindeye.published.imported import PublishedHigh, import_checkpoint, load_imported
 from mindeye.published.names import (
     decoder_to_published,
@@ -30,9 +29,6 @@ from mindeye.published.names import (
 )
 from parity.fixtures import golden_folder, read_entry, read_manifest
 
-DECODER = {"tokens": 3, "token_dim": 8, "width": 8, "blocks": 2, "projector_width": 6}
-PRIOR = {"dim": 8, "depth": 2, "heads": 2, "dim_head": 4, "num_tokens": 3}
-LOW = {"width": 8, "blocks": 1, "seed": (32, 2, 2), "block_out_channels": (32, 64), "maps_width": 6}
 TIMESTEPS = 10
 BETAS = torch.linspace(-1, 1, 10).view(2, 5)
 
@@ -50,18 +46,18 @@ def _under(prefix: str, state: State) -> State:
 def _high_state(**prior: Any) -> State:
     schedule = NoiseSchedule.named("cosine", TIMESTEPS).published()
     return {
-        **_under("voxel2clip", decoder_to_published(Decoder(5, **DECODER).state_dict())),
-        **_under("net", prior_to_published(PriorNetwork(**{**PRIOR, **prior}).state_dict())),
+        **_under("voxel2clip", decoder_to_published(published_models.decoder().state_dict())),
+        **_under("net", prior_to_published(published_models.prior(**prior).state_dict())),
         **_under("noise_scheduler", schedule),
     }
 
 
 def _backbone_state() -> State:
-    return decoder_to_published(Decoder(5, **DECODER).state_dict())
+    return decoder_to_published(published_models.decoder().state_dict())
 
 
 def _low_state() -> State:
-    return lowlevel_to_published(LowLevelDecoder(5, **LOW).state_dict())
+    return lowlevel_to_published(published_models.low_level().state_dict())
 
 
 def _text_prior_state() -> State:
@@ -98,7 +94,7 @@ def _refused(source: Path, out: Path, message: str) -> None:
 
 
 def test_high_level_checkpoint_decodes_and_denoises_alike_before_and_after(tmp_path: Path) -> None:
-    decoder, prior = Decoder(5, **DECODER).eval(), PriorNetwork(**PRIOR).eval()
+    decoder, prior = published_models.decoder(), published_models.prior()
     state = {
         **_under("voxel2clip", decoder_to_published(decoder.state_dict())),
         **_under("net", prior_to_published(prior.state_dict())),
@@ -124,7 +120,7 @@ def test_high_level_checkpoint_decodes_and_denoises_alike_before_and_after(tmp_p
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 @pytest.mark.parametrize("activation_first", [False, True])
 def test_bare_backbone_decodes_alike(tmp_path: Path, norm: str, activation_first: bool) -> None:
-    model = Decoder(5, **DECODER, norm=norm, activation_first=activation_first).eval()
+    model = published_models.decoder(norm=norm, activation_first=activation_first)
     state = decoder_to_published(model.state_dict(), activation_first=activation_first)
     torch.save(state, tmp_path / "bare.pth")
     import_checkpoint(tmp_path / "bare.pth", tmp_path / "out")
@@ -136,7 +132,7 @@ def test_bare_backbone_decodes_alike(tmp_path: Path, norm: str, activation_first
 def test_low_level_checkpoint_draws_the_same_latents(
     tmp_path: Path, maps_width: int | None
 ) -> None:
-    model = LowLevelDecoder(5, **{**LOW, "maps_width": maps_width}).eval()
+    model = published_models.low_level(maps_width=maps_width)
     state = lowlevel_to_published(model.state_dict())
     import_checkpoint(_training_file(tmp_path / "ckpt.pth", state), tmp_path / "out")
     rebuilt = load_imported(tmp_path / "out")
@@ -180,7 +176,7 @@ def test_imported_prior_fixture_gives_the_output_of_the_original(tmp_path: Path)
     files = read_manifest(golden_folder())
     entry = read_entry(golden_folder(), "prior_network/pos_emb.npz", files)
     buffers = read_entry(golden_folder(), "prior/noise_schedules.npz", files)
-    decoder = Decoder(5, tokens=5, token_dim=768, width=4, blocks=1, projector_width=6)
+    decoder = published_models.decoder(tokens=5, token_dim=768, width=4)
     state = {
         **_under("voxel2clip", decoder_to_published(decoder.state_dict())),
         **_under("net", entry.state),
@@ -197,20 +193,15 @@ def test_config_says_kind_every_size_source_and_versions(tmp_path: Path) -> None
     import_checkpoint(source, tmp_path / "out")
     config = read_json(tmp_path / "out" / "config.json")
     assert config["kind"] == "published-high"
-    assert config["decoder"] == {
-        **DECODER, "voxels": 5, "norm": "layer", "activation_first": False, "projector": True
-    }  # fmt: skip
-    assert config["prior"] == {
-        **PRIOR, "num_timesteps": None, "learned_query_mode": "pos_emb", "ff_mult": 4.0,
-        "causal": False,
-    }  # fmt: skip
+    assert config["decoder"] == published_models.DECODER
+    assert config["prior"] == published_models.PRIOR
     assert config["schedule"] == {"name": "cosine", "timesteps": TIMESTEPS}
     assert config["source"] == {"file": "last.pth", "sha256": sha256(source)}
     assert {"mindeye", "torch"} <= set(config["versions"])
 
 
 def test_backbone_without_projector_takes_the_published_width(tmp_path: Path) -> None:
-    model = Decoder(5, tokens=2, token_dim=768, width=4, blocks=1, projector=False)
+    model = published_models.decoder(tokens=2, token_dim=768, width=4, projector=False)
     torch.save(decoder_to_published(model.state_dict()), tmp_path / "bare.pth")
     description = import_checkpoint(tmp_path / "bare.pth", tmp_path / "out")
     assert (description["decoder"]["tokens"], description["decoder"]["token_dim"]) == (2, 768)

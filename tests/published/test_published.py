@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+import published_models
 from mindeye.diffusion import NoiseSchedule
 from mindeye.errors import CheckpointError
-from mindeye.models.decoder import Decoder
-from mindeye.models.lowlevel import LowLevelDecoder
-from mindeye.models.prior_network import PriorNetwork
 from mindeye.published.names import (
     decoder_from_published,
     decoder_to_published,
@@ -19,24 +17,14 @@ from mindeye.published.names import (
     split_published,
 )
 from mindeye.published.networks import (
-    build_decoder,
-    build_lowlevel,
-    build_prior_network,
     check_schedule,
-    load_strictly,
+    decoder_sizes,
+    fit_decoder,
+    fit_low,
+    fit_prior,
+    low_sizes,
+    prior_sizes,
 )
-
-DECODER = {"tokens": 3, "token_dim": 4, "width": 8, "blocks": 2, "projector_width": 6}
-PRIOR = {"dim": 8, "depth": 2, "heads": 2, "dim_head": 4, "num_tokens": 3}
-
-
-def _decoder(**options) -> Decoder:
-    return Decoder(5, **{**DECODER, **options}).eval()
-
-
-def _low_level(**options) -> LowLevelDecoder:
-    sizes = {"width": 8, "blocks": 1, "seed": (32, 2, 2), "block_out_channels": (32, 64)}
-    return LowLevelDecoder(5, **{**sizes, **options}).eval()
 
 
 def _assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -47,23 +35,24 @@ def _assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("activation_first", [False, True])
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_decoder_rebuilds_from_its_published_names(norm: str, activation_first: bool) -> None:
-    model = _decoder(norm=norm, activation_first=activation_first)
+    options = {"norm": norm, "activation_first": activation_first}
+    model = published_models.decoder(**options)
     state = decoder_to_published(model.state_dict(), activation_first=activation_first)
     assert ("lin0.2.weight" in state) is activation_first
-    rebuilt = build_decoder(state).eval()
+    rebuilt, sizes = fit_decoder(state)
+    assert sizes == {**published_models.DECODER, **options}
     _assert_same(rebuilt.state_dict(), model.state_dict())
     betas = torch.randn(2, 5)
-    assert torch.equal(rebuilt(betas).contrastive, model(betas).contrastive)
+    assert torch.equal(rebuilt.eval()(betas).contrastive, model(betas).contrastive)
 
 
-def test_token_width_comes_from_the_projector_or_the_caller() -> None:
-    bare = decoder_to_published(_decoder(projector=False).state_dict())
-    assert build_decoder(bare).tokens == 1
-    assert build_decoder(bare, token_dim=6).tokens == 2
-    with pytest.raises(CheckpointError, match="no multiple of 5"):
-        build_decoder(bare, token_dim=5)
-    with pytest.raises(CheckpointError, match="the projector's is 4"):
-        build_decoder(decoder_to_published(_decoder().state_dict()), token_dim=6)
+def test_token_width_comes_from_the_projector_or_is_the_published_one() -> None:
+    bare = decoder_to_published(published_models.decoder(projector=False).state_dict())
+    assert (decoder_sizes(bare)["tokens"], decoder_sizes(bare)["token_dim"]) == (1, 24)
+    state = decoder_to_published(published_models.decoder().state_dict())
+    state["projector.0.weight"] = torch.ones(7)
+    with pytest.raises(CheckpointError, match=r"lin1\.weight has 24 rows, no multiple of 7"):
+        decoder_sizes(state)
 
 
 @pytest.mark.parametrize("mode", ["none", "pos_emb", "all_pos_emb", "token"])
@@ -71,16 +60,19 @@ def test_token_width_comes_from_the_projector_or_the_caller() -> None:
 def test_prior_network_rebuilds_from_its_published_names(
     mode: str, num_timesteps: int | None
 ) -> None:
-    model = PriorNetwork(**PRIOR, learned_query_mode=mode, num_timesteps=num_timesteps, ff_mult=1.5)
+    options = {"learned_query_mode": mode, "num_timesteps": num_timesteps, "ff_mult": 1.5}
+    model = published_models.prior(**options)
     state = prior_to_published(model.state_dict())
-    given = "token" if mode == "token" else None  # looks like pos_emb
-    rebuilt = build_prior_network(state, learned_query_mode=given)
-    assert rebuilt.learned_query_mode == mode
+    if mode == "token":  # looks like pos_emb
+        assert prior_sizes(state)["learned_query_mode"] == "pos_emb"
+        return
+    rebuilt, sizes = fit_prior(state)
+    assert sizes == {**published_models.PRIOR, **options}
     _assert_same(rebuilt.state_dict(), model.state_dict())
 
 
 def test_rotary_frequencies_of_all_layers_must_agree() -> None:
-    state = prior_to_published(PriorNetwork(**PRIOR).state_dict())
+    state = prior_to_published(published_models.prior().state_dict())
     name = "causal_transformer.layers.1.0.rotary_emb.freqs"
     state[name] = state[name] + 1
     with pytest.raises(CheckpointError, match=r"layers\.1\.0\.rotary_emb\.freqs differs"):
@@ -89,14 +81,16 @@ def test_rotary_frequencies_of_all_layers_must_agree() -> None:
 
 @pytest.mark.parametrize("maps_width", [None, 6])
 def test_low_level_model_rebuilds_from_its_published_names(maps_width: int | None) -> None:
-    model = _low_level(maps_width=maps_width)
+    model = published_models.low_level(maps_width=maps_width)
     state = lowlevel_to_published(model.state_dict())
     assert any(".proj_attn." in key for key in state)
-    _assert_same(build_lowlevel(state).state_dict(), model.state_dict())
+    rebuilt, sizes = fit_low(state)
+    assert sizes == low_sizes(state) == {**published_models.LOW, "maps_width": maps_width}
+    _assert_same(rebuilt.state_dict(), model.state_dict())
 
 
 def test_low_level_model_reads_new_diffusers_names_too() -> None:
-    state = lowlevel_to_published(_low_level().state_dict())
+    state = lowlevel_to_published(published_models.low_level().state_dict())
     new = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
     renamed = {}
     for key, value in state.items():
@@ -107,33 +101,23 @@ def test_low_level_model_reads_new_diffusers_names_too() -> None:
     _assert_same(lowlevel_from_published(renamed), lowlevel_from_published(state))
 
 
-def _spoilt(change: str) -> dict[str, Tensor]:
-    state = decoder_from_published(decoder_to_published(_decoder().state_dict()))
-    if change == "missing":
-        del state["output.bias"]
-    elif change == "unexpected":
-        state["output.gain"] = torch.ones(1)
-    else:
-        state["output.bias"] = torch.ones(5)
-    return state
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("key", "value", "message"),
     [
-        ("missing", "missing output.bias"),
-        ("unexpected", "unexpected output.gain"),
-        ("misshaped", r"output.bias is \(5,\), expected \(12,\)"),
+        ("lin1.bias", None, "missing x.lin1.bias"),
+        ("lin1.gain", torch.ones(1), "unexpected x.lin1.gain"),
+        ("lin1.bias", torch.ones(5), r"x.lin1.bias is \(5,\), expected \(24,\)"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_by_name_and_not_loaded(
-    change: str, message: str
+def test_weights_that_do_not_fit_are_refused_by_name(
+    key: str, value: Tensor | None, message: str
 ) -> None:
-    model: nn.Module = _decoder()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = decoder_to_published(published_models.decoder().state_dict())
+    state.pop(key, None)
+    if value is not None:
+        state[key] = value
     with pytest.raises(CheckpointError, match=message):
-        load_strictly(model, _spoilt(change))
-    _assert_same(model.state_dict(), before)
+        fit_decoder(state, "x.")
 
 
 @pytest.mark.parametrize(
@@ -145,8 +129,8 @@ def test_a_key_that_no_rule_knows_is_refused_by_name(rename) -> None:
 
 
 def test_a_state_without_sizes_is_refused_by_name() -> None:
-    with pytest.raises(CheckpointError, match=r"missing backbone\.input\.linear\.weight"):
-        build_decoder({})
+    with pytest.raises(CheckpointError, match=r"missing x\.lin0\.0\.weight"):
+        decoder_sizes({}, "x.")
 
 
 def test_high_level_state_splits_into_its_three_parts() -> None:

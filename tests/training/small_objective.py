@@ -10,7 +10,8 @@ import torch
 from mindeye.config import DecoderConfig, HighConfig, OptimConfig, PriorConfig
 from mindeye.data.dataset import TrainingSet
 from mindeye.data.subject import Subject
-from mindeye.models.pipelines import HighLevel, Sizes
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes
 from mindeye.targets.views import StoredTargets
 from mindeye.training.high import HighObjective
@@ -41,7 +42,7 @@ def objective(
     rows = torch.tensor([subject.row_of_stimulus[s] for s in val])
     validation = Validation(torch.from_numpy(subject.mean_betas(val)), rows, tokens)
     sizes = Sizes(subject.betas.shape[1], TOKENS, WIDTH, (1, 4, 4))
-    return HighObjective(HighLevel(sizes, config), config, StoredTargets([tokens]), validation)
+    return HighObjective(HighLevel(config, sizes), config, StoredTargets([tokens]), validation)
 
 
 def fit(

@@ -14,7 +14,9 @@ from mindeye.losses.contrastive import (
     soft_contrastive_loss,
     unit_rows,
 )
-from mindeye.models.pipelines import HighLevel, Sizes, build_low
+from mindeye.models.lowlevel import LowLevel
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.targets.views import StoredTargets, moments
 from mindeye.training.high import HighObjective
 from mindeye.training.low import LowObjective
@@ -57,7 +59,7 @@ def held_out(targets: torch.Tensor) -> Validation:
 def high(config: HighConfig = HIGH) -> HighObjective:
     torch.manual_seed(0)
     tokens = embeddings()
-    model = HighLevel(SIZES, config).eval()
+    model = HighLevel(config, SIZES).eval()
     model.set_units(*moments(tokens, torch.arange(7).numpy()))
     return HighObjective(model, config, StoredTargets([tokens]), held_out(tokens))
 
@@ -120,7 +122,7 @@ def test_standardised_units_have_no_mean_and_unit_variance_and_come_back() -> No
 
 
 def test_published_units_are_sqrt_of_the_width() -> None:
-    model = HighLevel(SIZES, HIGH)
+    model = HighLevel(HIGH, SIZES)
     tokens = torch.randn(3, 4, 8)
     torch.testing.assert_close(model.to_prior(tokens), tokens * 8**0.5)
 
@@ -202,7 +204,7 @@ def test_validation_in_blocks_is_validation_at_once(monkeypatch: pytest.MonkeyPa
 
 def low(config: LowConfig = LOW) -> LowObjective:
     torch.manual_seed(0)
-    model = build_low(SIZES, config, (4, 8)).eval()
+    model = LowLevel(config, SIZES, (4, 8)).eval()
     maps = (StoredTargets([LOW_TARGETS["plain"]]), StoredTargets([LOW_TARGETS["augmented"]]))
     latents = LOW_TARGETS["latents"]
     return LowObjective(model, config, StoredTargets([latents]), maps, held_out(latents))

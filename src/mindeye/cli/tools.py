@@ -172,7 +172,7 @@ def bench(flags: Namespace, overrides: Sequence[str]) -> str:
 
 def plan(flags: Namespace, overrides: Sequence[str]) -> str:
     """Return the text that ``plan`` prints."""
-    from mindeye.models.pipelines import Sizes
+    from mindeye.models.sizes import Sizes
     from mindeye.planning.plan import make_plans, parse_memory, plan_content, table
 
     limit = None if flags.device_memory is None else parse_memory(flags.device_memory)

@@ -22,11 +22,11 @@ from mindeye.errors import ConfigError
 from mindeye.generation.predict import embed_brains, sample_prior
 from mindeye.models.pipelines import (
     HighLevel,
-    Sizes,
     describe_model,
     read_description,
     save_model,
 )
+from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes, join_processes
 from mindeye.targets.encoders import Encoder
 

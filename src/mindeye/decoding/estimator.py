@@ -24,7 +24,7 @@ from mindeye.decoding.prediction import Floats, Prediction
 from mindeye.decoding.spaces import EmbeddedSubject, TargetSpaces
 from mindeye.errors import CheckpointError, ConfigError, DataError
 from mindeye.files import read_json
-from mindeye.models.pipelines import Sizes
+from mindeye.models.sizes import Sizes
 from mindeye.processes import join_processes
 from mindeye.retrieval import ranks, top_k_accuracy
 from mindeye.targets.encoders import Encoder

@@ -12,16 +12,15 @@ from mindeye.data.dataset import TrainingSet
 from mindeye.decoding.spaces import EmbeddedSubject
 from mindeye.errors import CheckpointError, DataError
 from mindeye.files import read_json, sha256, write_json
-from mindeye.models.lowlevel import LowLevelDecoder as LowLevelNetwork
+from mindeye.models.lowlevel import LowLevel as LowLevelNetwork
 from mindeye.models.pipelines import (
     HighLevel,
-    Sizes,
-    build_low,
     describe_model,
     load_weights,
     read_description,
     save_model,
 )
+from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes
 from mindeye.published.adopted import adopt_high, adopt_low
 from mindeye.targets.views import StoredTargets, moments
@@ -65,7 +64,7 @@ def fit_high(
         return model.to(processes.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(data.seed)  # torch initialises modules from its global state
-        model = HighLevel(sizes, config)
+        model = HighLevel(config, sizes)
     if config.prior.standardise:
         rows = data.rows(data.subject.splits["train"])
         model.set_units(*moments(data.embeddings("tokens"), rows))
@@ -102,7 +101,7 @@ def load_high(folder: Path, sizes: Sizes, config: HighConfig, device: torch.devi
         _check_weights(folder, Path(config.weights))
         return adopt_high(Path(config.weights), sizes, config).to(device)
     read_description(folder)
-    model = HighLevel(sizes, config)
+    model = HighLevel(config, sizes)
     load_weights(model, folder)
     return model.to(device).eval()
 
@@ -123,7 +122,7 @@ def fit_low(
     shape = data.spaces.maps_shape(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(data.seed)
-        model = build_low(sizes, config, shape)
+        model = LowLevelNetwork(config, sizes, shape)
     maps = None
     if shape is not None:
         views = (data.embeddings(name) for name in data.spaces.maps_names())
@@ -152,7 +151,7 @@ def load_low(
         _check_weights(folder, Path(config.weights))
         return adopt_low(Path(config.weights), sizes).to(device)
     read_description(folder)
-    model = build_low(sizes, config, maps)
+    model = LowLevelNetwork(config, sizes, maps)
     load_weights(model, folder)
     return model.to(device).eval()
 

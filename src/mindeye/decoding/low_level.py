@@ -22,8 +22,9 @@ from mindeye.decoding.prediction import Floats
 from mindeye.decoding.spaces import EmbeddedSubject
 from mindeye.errors import ConfigError
 from mindeye.generation.predict import predict_latents
-from mindeye.models.lowlevel import LowLevelDecoder as LowLevelNetwork
-from mindeye.models.pipelines import Sizes, describe_model, read_description, save_model
+from mindeye.models.lowlevel import LowLevel as LowLevelNetwork
+from mindeye.models.pipelines import describe_model, read_description, save_model
+from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes, join_processes
 from mindeye.targets.encoders import Encoder
 

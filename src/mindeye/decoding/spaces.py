@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mindeye.config import LowConfig
 from mindeye.config.targets import TargetsConfig
 from mindeye.data.subject import Subject
-from mindeye.models.pipelines import Sizes
+from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes
 from mindeye.seeds import derive_seed
 from mindeye.targets.augment import recolour

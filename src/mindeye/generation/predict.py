@@ -12,7 +12,7 @@ from mindeye.config import PriorConfig
 from mindeye.config.optim import Precision
 from mindeye.errors import ConfigError
 from mindeye.generation.samplers import SAMPLERS
-from mindeye.models.lowlevel import LowLevelDecoder
+from mindeye.models.lowlevel import LowLevel
 from mindeye.models.pipelines import HighLevel
 from mindeye.progress import track
 
@@ -95,7 +95,7 @@ def sample_prior(
 
 @torch.inference_mode()
 def predict_latents(
-    model: LowLevelDecoder, betas: Tensor, *, device: torch.device, batch_size: int = 128
+    model: LowLevel, betas: Tensor, *, device: torch.device, batch_size: int = 128
 ) -> Tensor:
     """Return low-level latents (S, C, h, w) of betas (S, V)."""
     parts = [model(betas[b].to(device)).latents for b in _blocks(len(betas), batch_size, "latents")]

@@ -68,6 +68,10 @@ class DenseStyle:
     activation_first: bool = False
     bias: bool = True
 
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ValueError(f"norm is {self.norm!r}; known: {', '.join(NORMS)}")
+
 
 class ResidualConfig(Protocol):
     """Configuration of a residual MLP: `DecoderConfig` or `LowConfig`."""

@@ -176,8 +176,9 @@ class LowLevel(nn.Module):
         for block in (upsampler.mid_block, *upsampler.up_blocks):
             # The blocks draw no random numbers.
             hidden = checkpoint(block, hidden, use_reentrant=False, preserve_rng_state=False)
-        latents = upsampler.conv_out(upsampler.conv_act(upsampler.conv_norm_out(hidden)))
-        return latents
+        normalised = upsampler.conv_act(upsampler.conv_norm_out(hidden))
+        output: Tensor = upsampler.conv_out(normalised)
+        return output
 
 
 def positions_last(maps: Tensor) -> Tensor:

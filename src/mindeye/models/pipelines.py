@@ -61,11 +61,12 @@ class HighLevel(nn.Module):
         self.register_buffer("target_mean", torch.zeros(sizes.tokens, sizes.width))
         self.register_buffer("target_gain", torch.tensor(embedding_scale(sizes.width)))
         projector = config.decoder.projector and config.contrastive.enabled
-        self.decoder = DECODERS[config.decoder.kind](
+        decoder: Any = DECODERS[config.decoder.kind](
             replace(config.decoder, projector=projector), sizes
         )
-        if hasattr(self.decoder, "recompute"):
-            self.decoder.recompute = recompute
+        if hasattr(decoder, "recompute"):
+            decoder.recompute = recompute
+        self.decoder: nn.Module = decoder
         self.prior: PriorNetwork | None = None
         if self.kind == "diffusion":
             self.prior = PriorNetwork(config.prior, sizes, recompute=recompute)

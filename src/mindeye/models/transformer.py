@@ -87,10 +87,7 @@ class Transformer(nn.Module):
         self.rotary = Rotary(min(ROTARY_DIMS, config.dim_head))
         inner = int(ff_mult * dim)
         self.layers = nn.ModuleList(
-            [
-                TransformerLayer(config, dim, inner=inner, causal=causal)
-                for _ in range(config.depth)
-            ]
+            [TransformerLayer(config, dim, inner=inner, causal=causal) for _ in range(config.depth)]
         )
         self.norm = GainNorm(dim, stable=True)
         self.project = nn.Linear(dim, dim, bias=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mindeye.config import HighConfig, LowConfig, OptimConfig, RunConfig
 from mindeye.errors import ConfigError
-from mindeye.models.pipelines import Sizes
+from mindeye.models.sizes import Sizes
 from mindeye.planning.footprint import Footprint
 from mindeye.planning.steps import footprint_of, parameter_count
 from mindeye.progress import track

@@ -10,7 +10,9 @@ from torch import nn
 
 from mindeye.config import HighConfig, LowConfig
 from mindeye.diffusion.objective import PriorDraw
-from mindeye.models.pipelines import HighLevel, Sizes, build_low
+from mindeye.models.lowlevel import LowLevel
+from mindeye.models.pipelines import HighLevel
+from mindeye.models.sizes import Sizes
 from mindeye.planning.footprint import Footprint, count_step, trace_step
 from mindeye.processes import Processes
 from mindeye.targets.views import StoredTargets
@@ -43,8 +45,8 @@ class _Steps:
 
     def build(self) -> nn.Module:
         if isinstance(self.config, HighConfig):
-            return HighLevel(self.sizes, self.config).train()
-        return build_low(self.sizes, self.config, self.maps).train()
+            return HighLevel(self.config, self.sizes).train()
+        return LowLevel(self.config, self.sizes, self.maps).train()
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         layer = "decoder.backbone.input" if isinstance(model, HighLevel) else "backbone.input"

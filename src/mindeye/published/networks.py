@@ -65,7 +65,9 @@ class Shapes:
             raise CheckpointError(f"missing {self.prefix}{key}")
         shape = tuple(self.state[key].shape)
         if len(shape) != axes or 0 in shape:
-            raise CheckpointError(f"{self.prefix}{key} is {shape}, expected {axes} axes, none empty")
+            raise CheckpointError(
+                f"{self.prefix}{key} is {shape}, expected {axes} axes, none empty"
+            )
         return shape
 
     def count(self, template: str, axes: int) -> int:

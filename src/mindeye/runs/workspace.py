@@ -26,7 +26,7 @@ from mindeye.decoding.spaces import EmbeddedSubject, TargetSpaces
 from mindeye.errors import ConfigError, DataError
 from mindeye.files import provenance, read_json, write_json
 from mindeye.generation.generators import Generator
-from mindeye.models.pipelines import Sizes
+from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes, join_processes
 from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import Encoder

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mindeye.config import LowConfig
 from mindeye.data.dataset import Batch
 from mindeye.losses.contrastive import soft_contrastive_loss, unit_rows
-from mindeye.models.lowlevel import LowLevelDecoder, positions_last
+from mindeye.models.lowlevel import LowLevel, positions_last
 from mindeye.targets.views import StoredTargets, TargetSource
 from mindeye.training.objective import RowTerms
 from mindeye.training.validation import Validation
@@ -70,7 +70,7 @@ class LowObjective:
 
     def __init__(
         self,
-        model: LowLevelDecoder,
+        model: LowLevel,
         config: LowConfig,
         latents: TargetSource,
         maps: tuple[TargetSource, TargetSource] | None,

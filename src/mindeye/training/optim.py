@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from mindeye.config import OptimConfig
-from mindeye.errors import MissingDependencyError
+from mindeye.errors import ConfigError, MissingDependencyError
 
 DIVISOR = 1000.0
 """final_div_factor of the one-cycle schedule (published code)."""
@@ -35,17 +35,30 @@ def decay_groups(
     config
         Weight decays.
     input_layer
-        Name of the module that reads the voxels.
+        Name of the module that reads the voxels; empty where nobody knows it.
+
+    Raises
+    ------
+    ConfigError
+        If that layer shall have a decay of its own and there is no weight matrix of that name.
     """
     matrices = {
         f"{name}.weight"
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv2d))
     }
+    first = {name for name in matrices if input_layer and name.startswith(f"{input_layer}.")}
+    if not first and config.input_weight_decay != config.weight_decay:
+        raise ConfigError(
+            f"optim.input_weight_decay is {config.input_weight_decay}, but the layer over voxels "
+            f"({input_layer or 'no name'}) is no matrix of the network; give your decoder the "
+            'attribute `input_layer = "NAME"`, or set it to '
+            f"optim.weight_decay={config.weight_decay}"
+        )
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         decay = config.weight_decay if name in matrices else 0.0
-        if name in matrices and name.startswith(f"{input_layer}."):
+        if name in first:
             decay = config.input_weight_decay
         groups.setdefault(decay, []).append(parameter)
     return [{"params": members, "weight_decay": decay} for decay, members in groups.items()]
