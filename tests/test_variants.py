@@ -87,7 +87,7 @@ def test_the_low_level_alone(small_subject: Subject, tmp_path: Path) -> None:
     assert "high" not in _systems(folder, "SSIM")
     assert _systems(folder, "brain_to_image_top1") == {"ridge"}
     page = _sound_page(folder)
-    assert _sections(page) == {"pictures", "metrics", "believe", "training", "ran"}
+    assert _sections(page) == {"pictures", "metrics", "checks", "training", "run"}
     assert "rank " not in page.partition('id="pictures"')[2].partition("<figcaption>")[0]
     tiles = _tile_systems(page)
     assert tiles
@@ -99,7 +99,7 @@ def test_the_low_level_alone_without_a_generator(small_subject: Subject, tmp_pat
     words = [*ZOO, *FEW, "high_enabled=false", "targets.generator=none"]
     folder = _run(small_subject, tmp_path / "run", words)
     assert _systems(folder, "SSIM") == {"low", "ridge", "ceiling_vae", "mean_picture"}
-    assert _sections(_sound_page(folder)) == {"pictures", "metrics", "believe", "training", "ran"}
+    assert _sections(_sound_page(folder)) == {"pictures", "metrics", "checks", "training", "run"}
 
 
 def test_the_high_level_alone(small_subject: Subject, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_high_level_alone(small_subject: Subject, tmp_path: Path) -> None:
     assert not {"low", "both"} & _systems(folder, "SSIM")
     assert "mindeye" in _systems(folder, "brain_to_image_top1")
     page = _sound_page(folder)
-    assert _sections(page) == {"pictures", "retrieval", "metrics", "believe", "training", "ran"}
+    assert _sections(page) == {"pictures", "retrieval", "metrics", "checks", "training", "run"}
     assert set(_tile_systems(page)) == {"MindEye", "High level"}
 
 
@@ -143,7 +143,7 @@ def test_pooled_tokens(small_subject: Subject, tmp_path: Path) -> None:
     assert "mindeye" in _systems(folder, "brain_to_image_top1")
     assert _systems(folder, "SSIM") == {"ceiling_vae", "mean_picture"}
     page = _sound_page(folder)
-    assert _sections(page) == {"retrieval", "metrics", "believe", "training", "ran"}
+    assert _sections(page) == {"retrieval", "metrics", "checks", "training", "run"}
     assert set(_tile_systems(page)) == {"MindEye"}
 
 
@@ -193,4 +193,4 @@ def test_every_variant_ends_with_every_stage_marked(small_subject: Subject, tmp_
     assert all((folder / name / "stage.json").is_file() for name in STAGES)
     work = start_run(run_config({}, words), small_subject.path, folder)
     assert not any(run_all(work).values())
-    assert _sections(_sound_page(folder)) == {"retrieval", "metrics", "believe", "training", "ran"}
+    assert _sections(_sound_page(folder)) == {"retrieval", "metrics", "checks", "training", "run"}

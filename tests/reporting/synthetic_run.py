@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -120,8 +121,9 @@ def rows_for(
     return synthetic_controls.with_references(rows)
 
 
-def coloured(n: int = 90, *, size: int = 64, **changes: Any) -> ReportData:
-    """A simulated subject with coloured scenes and all systems."""
+@functools.cache
+def coloured(n: int = 30, size: int = 64) -> ReportData:
+    """A simulated subject with coloured scenes and all systems; made once for all tests."""
     rng = np.random.default_rng(0)
     seen = scenes(n, size, rng)
     systems = {
@@ -168,7 +170,7 @@ def coloured(n: int = 90, *, size: int = 64, **changes: Any) -> ReportData:
         "timings": {"prepare": 1.2, "embed": 14.0, "train high": 201.0, "train low": 95.0},
         "seeds": {"simulation": 0, "training": 1, "evaluation": 2},
     }
-    return ReportData(**(fields | changes))
+    return ReportData(**fields)
 
 
 def digits() -> ReportData:

@@ -269,7 +269,7 @@ def test_an_older_run_has_a_page_without_the_section(data: ReportData) -> None:
         if row.metric not in ("effective_rank", "out_of_span") and system(row.system).decodes
     ]
     page = render(dataclasses.replace(data, points=[], findings=[], rows=rows))
-    assert 'id="believe"' not in page
+    assert 'id="checks"' not in page
     assert 'id="metrics"' in page
     assert "legend letters" not in page
 

@@ -215,7 +215,7 @@ def test_a_run_without_pictures_rows_or_curves_still_has_a_page(data: ReportData
     page = render(ReportData("Bare", data.subject, data.seen, data.ranks))
     assert 'id="pictures"' not in page
     assert 'id="metrics"' not in page
-    assert 'id="ran"' in page
+    assert 'id="run"' in page
 
 
 def test_the_same_data_gives_the_same_page(data: ReportData, tmp_path: Path) -> None:

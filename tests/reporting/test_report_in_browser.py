@@ -53,19 +53,14 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("report")
-    return {name: build_report(make(), folder / f"{name}.html") for name, make in BUILDERS.items()}
-
-
 class Visit:
     """An opened page with what it complained about and asked for."""
 
-    def __init__(self, browser: Any, path: Path, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(self, browser: Any, path: Path) -> None:
+        self.path = path
         self.errors: list[str] = []
         self.requests: list[str] = []
-        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page = browser.new_page()
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -73,22 +68,38 @@ class Visit:
         self.page.wait_for_load_state("load")
         self.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
 
+    def at(self, width: int = 1280, scheme: str = "light") -> Any:
+        """Return the page as a window of that width shows it."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=scheme)
+        return self.page
+
+
+@pytest.fixture(scope="module")
+def visits(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Visit]:
+    """Every page, opened once."""
+    folder = tmp_path_factory.mktemp("report")
+    return {
+        name: Visit(browser, build_report(make(), folder / f"{name}.html"))
+        for name, make in BUILDERS.items()
+    }
+
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_page_raises_no_error_and_asks_the_network_for_nothing(
-    browser: Any, reports: dict[str, Path], name: str
+    visits: dict[str, Visit], name: str
 ) -> None:
-    visit = Visit(browser, reports[name])
+    visit = visits[name]
     assert visit.errors == []
-    outside = [u for u in visit.requests if not u.startswith(("data:", reports[name].as_uri()))]
-    assert outside == []
+    elsewhere = [u for u in visit.requests if not u.startswith(("data:", visit.path.as_uri()))]
+    assert elsewhere == []
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_picture_is_decoded_and_seen_at_a_generous_size(
-    browser: Any, reports: dict[str, Path], name: str
+    visits: dict[str, Visit], name: str
 ) -> None:
-    page = Visit(browser, reports[name]).page
+    page = visits[name].at()
     sizes = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete, i.naturalWidth, i.getBoundingClientRect().width])"
     )
@@ -100,9 +111,9 @@ def test_every_picture_is_decoded_and_seen_at_a_generous_size(
 @pytest.mark.parametrize("width", [390, 820, 1001, 1280])
 @pytest.mark.parametrize("name", ["coloured", "digits"])
 def test_nothing_sticks_out_sideways(
-    browser: Any, reports: dict[str, Path], name: str, width: int, scheme: str
+    visits: dict[str, Visit], name: str, width: int, scheme: str
 ) -> None:
-    page = Visit(browser, reports[name], width, scheme).page
+    page = visits[name].at(width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     cut = page.evaluate(
         """() => [...document.querySelectorAll('main *')]
@@ -114,8 +125,8 @@ def test_nothing_sticks_out_sideways(
     assert cut == []
 
 
-def test_the_truth_is_outlined_in_the_strips(browser: Any, reports: dict[str, Path]) -> None:
-    page = Visit(browser, reports["coloured"]).page
+def test_the_truth_is_outlined_in_the_strips(visits: dict[str, Visit]) -> None:
+    page = visits["coloured"].at()
     outlines = page.eval_on_selector_all(
         ".strip .truth img", "all => all.map(i => getComputedStyle(i).outline)"
     )
@@ -132,35 +143,31 @@ def test_the_truth_is_outlined_in_the_strips(browser: Any, reports: dict[str, Pa
     assert found == seen
 
 
-def test_missing_networks_are_named_where_a_reader_looks(
-    browser: Any, reports: dict[str, Path]
-) -> None:
-    text = Visit(browser, reports["coloured"]).page.inner_text(".missing")
+def test_missing_networks_are_named_where_a_reader_looks(visits: dict[str, Visit]) -> None:
+    text = visits["coloured"].at().inner_text(".missing")
     for network in NETWORKS.values():
         assert network.title in text
         assert network.weights.rpartition("/")[2] in text
 
 
-def test_warnings_are_read_first_and_findings_unfold(
-    browser: Any, reports: dict[str, Path]
-) -> None:
-    page = Visit(browser, reports["warned"]).page
+def test_warnings_are_read_first_and_findings_unfold(visits: dict[str, Visit]) -> None:
+    page = visits["warned"].at()
     assert "tells clusters apart" in page.inner_text(".problems")
-    marks = page.eval_on_selector_all("#believe .mark", "all => all.map(m => m.innerText)")
+    marks = page.eval_on_selector_all("#checks .mark", "all => all.map(m => m.innerText)")
     assert marks[0] == "warning"
     assert "warning" not in marks[1:]
     assert page.locator(".checks").inner_text().count("never saw a brain") == 1
     top, belief, training = (
-        page.locator(s).bounding_box()["y"] for s in ("#metrics", "#believe", "#training")
+        page.locator(s).bounding_box()["y"] for s in ("#metrics", "#checks", "#training")
     )
     assert top < belief < training
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_letters_of_references_do_not_cover_each_other(
-    browser: Any, reports: dict[str, Path], width: int
+    visits: dict[str, Visit], width: int
 ) -> None:
-    page = Visit(browser, reports["coloured"], width).page
+    page = visits["coloured"].at(width)
     gaps = page.eval_on_selector_all(
         ".rowdot .letters",
         """all => all.flatMap(row => {
@@ -173,31 +180,29 @@ def test_letters_of_references_do_not_cover_each_other(
 
 
 def test_figures_of_controls_have_a_height_and_stay_in_their_frame(
-    browser: Any, reports: dict[str, Path]
+    visits: dict[str, Visit],
 ) -> None:
-    page = Visit(browser, reports["coloured"], 390).page
+    page = visits["coloured"].at(390)
     sizes = page.eval_on_selector_all(
-        "#believe .curve", "all => all.map(c => c.querySelector('svg').getBoundingClientRect())"
+        "#checks .curve", "all => all.map(c => c.querySelector('svg').getBoundingClientRect())"
     )
     assert len(sizes) >= 4
     assert all(box["height"] > 100 and box["right"] <= 390 for box in sizes)
     tracks = page.eval_on_selector_all(
-        "#believe .track", "all => all.map(t => t.getBoundingClientRect().width)"
+        "#checks .track", "all => all.map(t => t.getBoundingClientRect().width)"
     )
     assert len(tracks) > 20
     assert min(tracks) > 100
 
 
-def test_systems_that_did_not_run_have_no_column(browser: Any, reports: dict[str, Path]) -> None:
-    heads = Visit(browser, reports["digits"]).page.locator("#pictures .head").first.inner_text()
+def test_systems_that_did_not_run_have_no_column(visits: dict[str, Visit]) -> None:
+    heads = visits["digits"].at().locator("#pictures .head").first.inner_text()
     assert heads.split("\n") == ["Seen", "High level"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_the_paper(
-    browser: Any, reports: dict[str, Path], scheme: str
-) -> None:
-    page = Visit(browser, reports["warned"], scheme=scheme).page
+def test_text_stands_out_from_the_paper(visits: dict[str, Visit], scheme: str) -> None:
+    page = visits["warned"].at(scheme=scheme)
     contrast = """selector => {
       const lum = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
           .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);

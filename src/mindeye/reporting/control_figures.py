@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from mindeye.metrics.points import Point
 from mindeye.metrics.registry import preferred_metric
 from mindeye.metrics.systems import Role, preferred_system, system
 from mindeye.metrics.table import Row
-from mindeye.reporting.figures.conditions import Entry, Line, condition_curve, condition_panel
+from mindeye.reporting.figures.condition_curves import Line, condition_curve
 from mindeye.reporting.figures.curves import CurvePanel
-from mindeye.reporting.figures.dots import DotPanel, by_metric, dot_panel
+from mindeye.reporting.figures.dots import (
+    DotPanel,
+    Entry,
+    by_metric,
+    condition_panel,
+    dot_panel,
+)
 from mindeye.reporting.names import described, number, system_name
 
 FULL = "brain_to_image_full_top1"
 
-Made = tuple[list[CurvePanel], list[DotPanel], list[str]]
-"""Curves, dot panels and notes under them."""
+EMBEDDING_METRICS = ("effective_rank", "out_of_span")
+"""Metrics of all predictions together, which are in the table."""
+
+
+class Figures(NamedTuple):
+    """What a control shows: curves, dot panels, and notes under them."""
+
+    curves: Sequence[CurvePanel] = ()
+    panels: Sequence[DotPanel] = ()
+    notes: Sequence[str] = ()
 
 
 def _feature(metrics: Sequence[str]) -> str:
@@ -40,7 +55,7 @@ def _drawn(panels: Sequence[DotPanel | None]) -> list[DotPanel]:
     return [panel for panel in panels if panel is not None]
 
 
-def _nway(points: Sequence[Point]) -> Made:
+def nway(points: Sequence[Point]) -> Figures:
     metrics = _metrics(points)
     wanted = ("brain_to_image_top1", "image_to_brain_top1", _feature(metrics))
     curves = []
@@ -60,10 +75,10 @@ def _nway(points: Sequence[Point]) -> Made:
             unit="alternatives", logarithmic=True,
         )  # fmt: skip
         curves += [] if curve is None else [curve]
-    return curves, [], []
+    return Figures(curves=curves)
 
 
-def _trials(points: Sequence[Point]) -> Made:
+def trials(points: Sequence[Point]) -> Figures:
     curves = []
     for metric in [m for m in _metrics(points) if described(m).scale == "share"]:
         there = _systems(points, metric)
@@ -75,10 +90,10 @@ def _trials(points: Sequence[Point]) -> Made:
         ]  # fmt: skip
         curve = condition_curve(described(metric).title, lines, unit="by trials")
         curves += [] if curve is None else [curve]
-    return curves, [], []
+    return Figures(curves=curves)
 
 
-def _nearness(points: Sequence[Point]) -> Made:
+def nearness(points: Sequence[Point]) -> Figures:
     strata = [p for p in points if p.metric != "similarity"]
     metrics = _metrics(strata)
     panels: list[DotPanel | None] = []
@@ -107,7 +122,7 @@ def _nearness(points: Sequence[Point]) -> Made:
             [Entry(_STRATA.get(p.condition, p.condition), p, i == 0) for i, p in enumerate(near)],
         )
     )
-    return [], _drawn(panels), notes
+    return Figures(panels=_drawn(panels), notes=notes)
 
 
 _STRATA = {
@@ -127,7 +142,7 @@ def _rho(title: str, point: Point) -> str:
     return f"{title}: rank correlation of score and nearness {figures.replace('-', '−')}."
 
 
-def _clusters(points: Sequence[Point]) -> Made:
+def clusters(points: Sequence[Point]) -> Figures:
     panels = []
     for control in dict.fromkeys(p.control for p in points):
         own = [p for p in points if p.control == control and described(p.metric).kind == "two_way"]
@@ -141,10 +156,10 @@ def _clusters(points: Sequence[Point]) -> Made:
                 entries.append(Entry(f"{system_name(name)}, {label}", p, main, i == 0))
         by = control.removeprefix("same_cluster_of_")
         panels.append(condition_panel(f"Two-way, within clusters of {by}", entries))
-    return [], _drawn(panels), []
+    return Figures(panels=_drawn(panels))
 
 
-def _regions(points: Sequence[Point]) -> Made:
+def regions(points: Sequence[Point]) -> Figures:
     panels = []
     for metric in (FULL, "image_to_brain_full_top1"):
         own = {
@@ -166,7 +181,7 @@ def _regions(points: Sequence[Point]) -> Made:
                 for i, name in enumerate(here)
             ]
         panels.append(condition_panel(described(metric).title, entries) if own else None)
-    return [], _drawn(panels), []
+    return Figures(panels=_drawn(panels))
 
 
 def _region(condition: str) -> str:
@@ -177,19 +192,19 @@ def _region(condition: str) -> str:
     return condition.removesuffix(" alone") if condition.endswith(" alone") else ""
 
 
-def collapse(rows: Sequence[Row]) -> Made:
+def embedding_rows(rows: Sequence[Row]) -> Figures:
     """Show the rows of `effective_rank` and `out_of_span`, which are in the table."""
     panels, notes = [], []
-    for metric in ("effective_rank", "out_of_span"):
+    for metric in EMBEDDING_METRICS:
         own = [row for row in by_metric(rows) if row.metric == metric]
         if own:
-            panels.append(dot_panel(metric, own))
+            panels.append(dot_panel(own))
             note = own[0].note.replace("; ceiling: the true embeddings", "")
             notes.append(f"{described(metric).title}: {note}.")
-    return [], panels, notes
+    return Figures(panels=panels, notes=notes)
 
 
-def _candidates(points: Sequence[Point]) -> Made:
+def candidates(points: Sequence[Point]) -> Figures:
     panels: list[DotPanel | None] = []
     notes = []
     metrics = _metrics(points)
@@ -219,25 +234,14 @@ def _candidates(points: Sequence[Point]) -> Made:
         if sd is not None:
             spread = number(sd.value, scale)
             notes.append(f"{title}: candidates of one stimulus differ by {spread} (SD).")
-    return [], _drawn(panels), notes
+    return Figures(panels=_drawn(panels), notes=notes)
 
 
-def anything(points: Sequence[Point]) -> Made:
+def conditions(points: Sequence[Point]) -> Figures:
     """Show the first metric of a control that has no figure of its own, a row a condition."""
     metric = _metrics(points)[0]
     own = [p for p in points if p.metric == metric]
     main = preferred_system(_systems(own, metric))
     entries = [Entry(p.condition, p, p.system == main) for p in own if p.system == main]
     title = f"{described(metric).title}: {system_name(main)}" if main else metric
-    return [], _drawn([condition_panel(title, entries)]), []
-
-
-MAKERS: dict[str, Callable[[Sequence[Point]], Made]] = {
-    "nway": _nway,
-    "trials_averaged": _trials,
-    "nearest_training": _nearness,
-    "same_cluster": _clusters,
-    "regions": _regions,
-    "candidates": _candidates,
-}
-"""What draws the points of a control."""
+    return Figures(panels=_drawn([condition_panel(title, entries)]))

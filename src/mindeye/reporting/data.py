@@ -56,9 +56,9 @@ class ReportData:
     title
         Heading of the page.
     subject
-        Facts about the subject.
+        Facts about the subject; None where scores alone are known.
     seen
-        The pictures seen.
+        The pictures seen; none where scores alone are known.
     ranks
         (S,) 0-based rank of the truth when the brain embedding is the query; None where nothing
         was retrieved, then the page shows the first stimuli.
@@ -81,7 +81,7 @@ class ReportData:
         Points of training curves: ``name``, ``value`` and ``step`` or ``epoch``. Names that
         differ in ``train`` / ``val`` only share a panel.
     configuration, versions, timings, seeds
-        What ran: nested settings, library versions, seconds per stage, seeds by name.
+        Nested settings of the run, library versions, seconds per stage, seeds by name.
     problems
         What a reader must know before believing a number; shown under the headline.
     stimulus_ids
@@ -95,9 +95,9 @@ class ReportData:
     """
 
     title: str
-    subject: SubjectFacts
-    seen: NDArray[np.uint8]
-    ranks: NDArray[Any] | None
+    subject: SubjectFacts | None = None
+    seen: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8))
+    ranks: NDArray[Any] | None = None
     pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     retrieved: NDArray[Any] | None = None
     gallery: NDArray[np.uint8] | None = None
@@ -119,8 +119,8 @@ class ReportData:
 
     def __post_init__(self) -> None:
         n = len(self.seen)
-        if n == 0:
-            raise DataError("a report needs at least one test stimulus")
+        if n == 0 and not self.rows:
+            raise DataError("a report needs at least one test stimulus, or scores")
         _check_images("seen", self.seen, n)
         for name, images in self.pictures.items():
             _check_images(f"pictures of {name}", images, n)

@@ -9,8 +9,8 @@ from itertools import groupby
 from mindeye.metrics.registry import Metric, Scale
 from mindeye.metrics.systems import Reference, marked_references, reference_name, system
 from mindeye.metrics.table import Row
-from mindeye.reporting import figures, names
-from mindeye.reporting.figures.dots import references_of
+from mindeye.reporting import names
+from mindeye.reporting.figures.dots import by_metric, references_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def score_table(rows: Sequence[Row]) -> ScoreTable:
     columns = {name: one for name, one in marked_references().items() if name in known}
     groups = [
         _group(metric, list(group), columns)
-        for metric, group in groupby(figures.by_metric(rows), key=lambda row: row.metric)
+        for metric, group in groupby(by_metric(rows), key=lambda row: row.metric)
     ]
     return ScoreTable(
         groups=groups,

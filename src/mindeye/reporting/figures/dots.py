@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mindeye.metrics.registry import Scale
+from mindeye.metrics.points import Point
+from mindeye.metrics.registry import Metric, Scale
 from mindeye.metrics.systems import marked_references, reference_name, system, system_order
 from mindeye.metrics.table import Row
 from mindeye.reporting.figures.axes import Tick, clip, nice_ticks, spread, tick_label
@@ -16,10 +17,35 @@ from mindeye.reporting.names import described, number, system_name
 LETTER_GAP = 6.0
 """Least distance of the letters of references, in percent of the track: 14 px on a phone."""
 
+_LONGEST = 44
+"""Letters of a row's label; the whole of it is in the row's summary."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A score with the label of its row in a dot plot.
+
+    Attributes
+    ----------
+    label
+        System or condition.
+    score
+        Row of the table, or point of a control.
+    is_main
+        Whether it is drawn in the accent colour.
+    starts_group
+        Whether a gap goes before it.
+    """
+
+    label: str
+    score: Row | Point
+    is_main: bool = False
+    starts_group: bool = False
+
 
 @dataclass(frozen=True)
 class Dot:
-    """One system in a dot plot; places in percent of the axis, None where there is no mark."""
+    """One row of a dot plot; places in percent of the axis, None where there is no mark."""
 
     label: str
     value: str
@@ -35,7 +61,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class ReferenceMark:
-    """What else would score: its letter, its place, and where the letter has room."""
+    """A reference score: its letter, its place, and where the letter has room."""
 
     letter: str
     label: str
@@ -47,7 +73,7 @@ class ReferenceMark:
 
 @dataclass(frozen=True)
 class DotPanel:
-    """All systems on one metric."""
+    """All rows of one metric."""
 
     title: str
     metric: str
@@ -55,7 +81,6 @@ class DotPanel:
     lower_is_better: bool
     ticks: Sequence[Tick]
     chance: float | None
-    chance_label: str
     dots: Sequence[Dot]
     references: Sequence[ReferenceMark] = ()
 
@@ -70,7 +95,7 @@ def dot_panels(rows: Sequence[Row]) -> list[DotPanel]:
     for row in by_metric(rows):
         panels[row.metric].append(row)
     drawn = [
-        dot_panel(metric, [r for r in group if system(r.system).decodes] or group, group)
+        dot_panel([r for r in group if system(r.system).decodes] or group, group)
         for metric, group in panels.items()
         if described(metric).group != "other"
     ]
@@ -92,72 +117,90 @@ def by_metric(rows: Sequence[Row]) -> list[Row]:
     )
 
 
-def single_dot(row: Row) -> DotPanel:
-    """One row as a panel of its own, for the headline."""
-    return dot_panel(row.metric, [row])
-
-
 def references_of(rows: Sequence[Row]) -> dict[str, float]:
-    """Collect what else scores on the metric of these rows, floors first."""
+    """Collect the reference scores on the metric of these rows, floors first."""
     found = {name: value for row in rows for name, value in row.references.items()}
     found |= {name: r.value for r in rows if (name := reference_name(r.system))}
     return {name: found[name] for name in marked_references() if name in found}
 
 
-def summary(row: Row) -> str:
-    """All that is known about a row in one line of text."""
-    scale = described(row.metric).scale
-    parts = [f"{system_name(row.system)}: {number(row.value, scale)}"]
-    if row.low is not None and row.high is not None:
-        parts.append(f"interval {number(row.low, scale, unit=False)} to {number(row.high, scale)}")
-    for name in ("chance", "floor", "ceiling"):
-        value = getattr(row, name)
-        if value is not None:
-            parts.append(f"{name} {number(value, scale)}")
-    return "; ".join([*parts, f"n = {row.n}"])
-
-
-def dot_panel(metric: str, rows: Sequence[Row], beside: Sequence[Row] = ()) -> DotPanel:
+def dot_panel(rows: Sequence[Row], beside: Sequence[Row] = ()) -> DotPanel:
     """Draw rows of one metric, with the references among `beside`."""
-    name = described(metric, rows[0].note)
-    known = references_of(beside)
-    marks = [
-        value
-        for row in rows
-        for value in (row.value, row.low, row.high, row.floor, row.ceiling, row.chance)
-        if value is not None
-    ]
-    ticks = axis(name.scale, [*marks, *known.values()])
+    name = described(rows[0].metric, rows[0].note)
+    entries = [Entry(system_name(r.system), r, system(r.system).is_main) for r in rows]
+    return _panel(name.title, name, name.group, entries, references_of(beside))
+
+
+def condition_panel(title: str, entries: Sequence[Entry]) -> DotPanel | None:
+    """Draw a row a condition, all of one metric; None without a point that can be drawn."""
+    kept = [entry for entry in entries if math.isfinite(entry.score.value)]
+    if not kept:
+        return None
+    return _panel(title, described(kept[0].score.metric), "control", kept, {})
+
+
+def _panel(
+    title: str,
+    metric: Metric,
+    group: str,
+    entries: Sequence[Entry],
+    references: Mapping[str, float],
+) -> DotPanel:
+    scores = [entry.score for entry in entries]
+    marks = [value for one in scores for value in (one.value, one.low, one.high, one.chance)]
+    marks += [value for one in scores for value in _bounds(one)]
+    known = [value for value in (*marks, *references.values()) if value is not None]
+    ticks = axis(metric.scale, known)
 
     def place(value: float | None) -> float | None:
-        return None if value is None else at(value, ticks)
+        return None if value is None or not math.isfinite(value) else at(value, ticks)
 
-    chances = {row.chance for row in rows}
-    chance = chances.pop() if len(chances) == 1 else None
+    chances = {one.chance for one in scores}
     return DotPanel(
-        title=name.title,
-        metric=metric,
-        group=name.group,
-        lower_is_better=name.lower_is_better,
-        ticks=[Tick(at(t, ticks), tick_label(t, name.scale)) for t in ticks],
-        chance=place(chance),
-        chance_label=number(chance, name.scale),
+        title=title,
+        metric=metric.name,
+        group=group,
+        lower_is_better=metric.lower_is_better,
+        ticks=[Tick(at(t, ticks), tick_label(t, metric.scale)) for t in ticks],
+        chance=place(chances.pop()) if len(chances) == 1 else None,
         dots=[
             Dot(
-                label=system_name(row.system),
-                value=number(row.value, name.scale, unit=False),
-                summary=summary(row),
-                at=at(row.value, ticks),
-                low=place(row.low),
-                high=place(row.high),
-                floor=place(row.floor),
-                ceiling=place(row.ceiling),
-                is_main=system(row.system).is_main,
+                _shortened(entry.label),
+                number(one.value, metric.scale, unit=False),
+                _summary(entry, metric.scale),
+                at(one.value, ticks),
+                place(one.low),
+                place(one.high),
+                *(place(bound) for bound in _bounds(one)),
+                entry.is_main,
+                entry.starts_group,
             )
-            for row in rows
+            for entry in entries
+            for one in [entry.score]
         ],
-        references=_reference_marks(known, name.scale, ticks),
+        references=_reference_marks(references, metric.scale, ticks),
     )
+
+
+def _bounds(score: Row | Point) -> tuple[float | None, float | None]:
+    """Floor and ceiling; points of controls have none."""
+    return (score.floor, score.ceiling) if isinstance(score, Row) else (None, None)
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
+
+
+def _summary(entry: Entry, scale: Scale) -> str:
+    """All that is known about a score in one line of text."""
+    score = entry.score
+    parts = [f"{entry.label}: {number(score.value, scale)}"]
+    if score.low is not None and score.high is not None:
+        low, high = number(score.low, scale, unit=False), number(score.high, scale)
+        parts.append(f"interval {low} to {high}")
+    bounds = zip(("chance", "floor", "ceiling"), (score.chance, *_bounds(score)), strict=True)
+    parts += [f"{name} {number(value, scale)}" for name, value in bounds if value is not None]
+    return "; ".join([*parts, f"n = {score.n}"])
 
 
 def at(value: float, ticks: Sequence[float]) -> float:
@@ -174,7 +217,7 @@ def axis(scale: Scale, marks: Sequence[float]) -> list[float]:
 
 
 def _reference_marks(
-    known: dict[str, float], scale: Scale, ticks: Sequence[float]
+    known: Mapping[str, float], scale: Scale, ticks: Sequence[float]
 ) -> list[ReferenceMark]:
     places = [at(value, ticks) for value in known.values()]
     letters, marks = spread(places, LETTER_GAP), marked_references()

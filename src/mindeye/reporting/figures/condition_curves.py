@@ -1,4 +1,4 @@
-"""Figures of controls: a score along conditions, as rows of dots or as curves."""
+"""Figures of controls: a score along a number, such as alternatives or trials, as curves."""
 
 from __future__ import annotations
 
@@ -9,24 +9,12 @@ from dataclasses import dataclass
 from mindeye.metrics.points import Point
 from mindeye.reporting.figures.axes import Tick, clip, svg_points, tick_label
 from mindeye.reporting.figures.curves import Curve, CurvePanel
-from mindeye.reporting.figures.dots import Dot, DotPanel, at, axis
+from mindeye.reporting.figures.dots import at, axis
 from mindeye.reporting.names import described, number
 
 _MARKED_SIZES = (2, 10, 100, 1000)
 _FEW = 5
 """Points up to which a curve shows each of them."""
-_LONGEST = 44
-"""Letters of a row's label; the whole of it is in the row's summary."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A point with the label of its row."""
-
-    label: str
-    point: Point
-    is_main: bool = False
-    starts_group: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,45 +30,6 @@ class Line:
 def finite(points: Sequence[Point]) -> list[Point]:
     """Keep the points that can be drawn."""
     return [p for p in points if math.isfinite(p.value)]
-
-
-def condition_panel(title: str, entries: Sequence[Entry]) -> DotPanel | None:
-    """Draw a row a condition, all of one metric; None without a point that can be drawn."""
-    kept = [e for e in entries if math.isfinite(e.point.value)]
-    if not kept:
-        return None
-    points = [e.point for e in kept]
-    name = described(points[0].metric)
-    ticks = axis(
-        name.scale,
-        [v for p in points for v in (p.value, p.low, p.high, p.chance) if v is not None],
-    )
-    chances = {p.chance for p in points}
-    chance = chances.pop() if len(chances) == 1 else None
-    return DotPanel(
-        title=title,
-        metric=points[0].metric,
-        group="control",
-        lower_is_better=name.lower_is_better,
-        ticks=[Tick(at(t, ticks), tick_label(t, name.scale)) for t in ticks],
-        chance=_place(chance, ticks),
-        chance_label=number(chance, name.scale),
-        dots=[
-            Dot(
-                label=_shortened(e.label),
-                value=number(e.point.value, name.scale, unit=False),
-                summary=_summary(e),
-                at=at(e.point.value, ticks),
-                low=_place(e.point.low, ticks),
-                high=_place(e.point.high, ticks),
-                floor=None,
-                ceiling=None,
-                is_main=e.is_main,
-                starts_group=e.starts_group,
-            )
-            for e in kept
-        ],
-    )
 
 
 def condition_curve(
@@ -169,23 +118,3 @@ def _numbered(points: Sequence[Point]) -> dict[int, Point]:
         if word.isascii() and word.isdigit() and int(word) > 0:
             found[int(word)] = point
     return dict(sorted(found.items()))
-
-
-def _shortened(label: str) -> str:
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
-
-
-def _place(value: float | None, ticks: Sequence[float]) -> float | None:
-    return None if value is None or not math.isfinite(value) else at(value, ticks)
-
-
-def _summary(entry: Entry) -> str:
-    point = entry.point
-    scale = described(point.metric).scale
-    parts = [f"{entry.label}: {number(point.value, scale)}"]
-    if point.low is not None and point.high is not None:
-        low, high = number(point.low, scale, unit=False), number(point.high, scale)
-        parts.append(f"from {low} to {high}")
-    if point.chance is not None:
-        parts.append(f"chance {number(point.chance, scale)}")
-    return "; ".join([*parts, f"n = {point.n}"])
