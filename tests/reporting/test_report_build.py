@@ -17,10 +17,14 @@ from PIL import Image
 
 from mindeye.data.images import to_pictures
 from mindeye.errors import DataError
-from mindeye.metrics.table import Row
-from mindeye.reporting import figures, names, pictures
-from mindeye.reporting.build import build_report, flattened, headline_tiles, render
+from mindeye.metrics.table import Row, Scored, frame_of, write_table
+from mindeye.reporting import names, pictures
+from mindeye.reporting.build import build_report, flattened, render
 from mindeye.reporting.data import ReportData, SubjectFacts
+from mindeye.reporting.figures.curves import cumulative_match, curve_panels
+from mindeye.reporting.figures.dots import dot_panel, dot_panels
+from mindeye.reporting.headline import headline_tiles
+from mindeye.runs.report import report
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +110,8 @@ def test_a_gallery_of_its_own_is_looked_up_by_truth(data: ReportData) -> None:
 
 
 def test_marks_stand_where_the_numbers_say() -> None:
-    panel = figures.single_dot(
-        row("two_way_alexnet2", value=0.9, low=0.8, high=0.95, chance=0.5, floor=0.49, ceiling=1.0)
+    panel = dot_panel(
+        [row("two_way_alexnet2", value=0.9, low=0.8, high=0.95, chance=0.5, floor=0.49, ceiling=1)]
     )
     dot = panel.dots[0]
     marks = (dot.at, dot.low, dot.high, dot.floor, dot.ceiling, panel.chance)
@@ -116,7 +120,7 @@ def test_marks_stand_where_the_numbers_say() -> None:
 
 
 def test_an_axis_holds_every_mark() -> None:
-    panel = figures.single_dot(row(value=-0.12, low=-0.2, high=0.03, floor=0.0, ceiling=0.41))
+    panel = dot_panel([row(value=-0.12, low=-0.2, high=0.03, floor=0.0, ceiling=0.41)])
     ticks = [float(t.label.replace("−", "-")) for t in panel.ticks]
     assert ticks[0] <= -0.2
     assert ticks[-1] >= 0.41
@@ -124,19 +128,19 @@ def test_an_axis_holds_every_mark() -> None:
 
 
 def test_unknown_scores_leave_no_mark() -> None:
-    dot = figures.single_dot(row(low=None, high=None, ceiling=None)).dots[0]
+    dot = dot_panel([row(low=None, high=None, ceiling=None)]).dots[0]
     assert (dot.low, dot.high, dot.ceiling) == (None, None, None)
 
 
 def test_both_directions_of_a_metric_follow_each_other(data: ReportData) -> None:
-    metrics = [p.metric for p in figures.dot_panels(data.rows) if p.group == "retrieval"]
+    metrics = [p.metric for p in dot_panels(data.rows) if p.group == "retrieval"]
     assert [m.replace("image_to_brain", "x") for m in metrics[1::2]] == [
         m.replace("brain_to_image", "x") for m in metrics[::2]
     ]
 
 
 def test_train_and_validation_share_a_panel() -> None:
-    panels = figures.curve_panels(synthetic_run.curves())
+    panels = curve_panels(synthetic_run.curves())
     labels = {p.title: [c.label for c in p.curves] for p in panels}
     assert labels["High contrastive"] == ["train", "validation"]
     assert labels["High brain to image top1"] == ["validation"]
@@ -145,21 +149,21 @@ def test_train_and_validation_share_a_panel() -> None:
 def test_values_that_are_not_finite_are_counted_not_drawn() -> None:
     points = [{"step": i, "name": "train/loss", "value": v} for i, v in enumerate([3, 2, 1])]
     points.append({"step": 3, "name": "train/loss", "value": float("nan")})
-    (panel,) = figures.curve_panels(points)
+    (panel,) = curve_panels(points)
     assert "1 value not finite" in panel.note
     assert len(panel.curves[0].points.split()) == 3
 
 
 def test_long_curves_are_thinned_but_keep_their_shape() -> None:
     points = [{"step": i, "name": "loss", "value": i} for i in range(10_000)]
-    (panel,) = figures.curve_panels(points)
+    (panel,) = curve_panels(points)
     ys = [float(p.split(",")[1]) for p in panel.curves[0].points.split()]
     assert len(ys) <= 400
     assert all(a > b for a, b in itertools.pairwise(ys))
 
 
 def test_the_cumulative_curve_starts_at_top1_and_ends_at_all() -> None:
-    panel = figures.cumulative_match(np.array([0, 0, 0, 4, 9]), 10)
+    panel = cumulative_match(np.array([0, 0, 0, 4, 9]), 10)
     ys = [100 - float(p.split(",")[1]) for p in panel.curves[1].points.split()]
     assert ys[0] == pytest.approx(60)
     assert ys[-1] == pytest.approx(100)
@@ -257,3 +261,24 @@ def test_numbers_and_names_are_written_for_people() -> None:
     ]  # fmt: skip
     assert names.described("two_way_zoo_clip").title == "Two-way, zoo clip"
     assert flattened({"a": {"b": 1, "c": {}}}) == [("a.b", "1"), ("a.c", "{}")]
+
+
+def test_scores_without_a_run_have_a_page(data: ReportData, tmp_path: Path) -> None:
+    rows = [one for one in data.rows if one.metric in ("SSIM", "PixCorr")]
+    page = report(frame_of(rows), tmp_path / "scores.html").read_text()
+    assert 'id="metrics"' in page
+    assert 'id="pictures"' not in page
+    assert "brain" not in page.partition("<h1>")[0].lower()
+    assert page == render(ReportData("Scores", rows=rows))
+    with pytest.raises(DataError, match="needs a path"):
+        report(frame_of(rows))
+
+
+def test_a_folder_of_scores_has_a_page_beside_its_tables(data: ReportData, tmp_path: Path) -> None:
+    scored = [Scored(one, None) for one in data.rows if one.metric == "SSIM"]
+    write_table([([], scored)], [], tmp_path, settings={"seed": 3, "level": 0.9})
+    page = report(tmp_path)
+    assert page == tmp_path / "report.html"
+    assert "90% interval" in page.read_text()
+    with pytest.raises(DataError, match="score the folder"):
+        report(tmp_path / "elsewhere")

@@ -221,6 +221,19 @@ def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
     return _flat(_records(rows))
 
 
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """Read rows back from a table with the columns of ``metrics.csv``."""
+    fields = [f.name for f in dataclasses.fields(Row) if f.name != "references"]
+    known: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
+    return [
+        Row(
+            **{name: record[name] for name in fields},
+            references={n: record[n] for n in references() if record.get(n) is not None},
+        )
+        for record in known
+    ]
+
+
 def text_of(frame: pd.DataFrame, words: Sequence[str]) -> str:
     """Write a table as aligned text, with columns of words to the left and numbers to the right.
 

@@ -56,6 +56,7 @@ def _drawn(panels: Sequence[DotPanel | None]) -> list[DotPanel]:
 
 
 def nway(points: Sequence[Point]) -> Figures:
+    """Draw the score against the number of alternatives: a decoder, a baseline and a ceiling."""
     metrics = _metrics(points)
     wanted = ("brain_to_image_top1", "image_to_brain_top1", _feature(metrics))
     curves = []
@@ -79,6 +80,7 @@ def nway(points: Sequence[Point]) -> Figures:
 
 
 def trials(points: Sequence[Point]) -> Figures:
+    """Draw the score against the number of trials that are averaged."""
     curves = []
     for metric in [m for m in _metrics(points) if described(m).scale == "share"]:
         there = _systems(points, metric)
@@ -94,6 +96,7 @@ def trials(points: Sequence[Point]) -> Figures:
 
 
 def nearness(points: Sequence[Point]) -> Figures:
+    """Draw the score by thirds of nearness to the training pictures, and the nearness itself."""
     strata = [p for p in points if p.metric != "similarity"]
     metrics = _metrics(strata)
     panels: list[DotPanel | None] = []
@@ -143,6 +146,7 @@ def _rho(title: str, point: Point) -> str:
 
 
 def clusters(points: Sequence[Point]) -> Figures:
+    """Draw two-way identification within clusters, beside that among as many at random."""
     panels = []
     for control in dict.fromkeys(p.control for p in points):
         own = [p for p in points if p.control == control and described(p.metric).kind == "two_way"]
@@ -160,6 +164,7 @@ def clusters(points: Sequence[Point]) -> Figures:
 
 
 def regions(points: Sequence[Point]) -> Figures:
+    """Draw the score from a region alone, from as many random voxels, and without the region."""
     panels = []
     for metric in (FULL, "image_to_brain_full_top1"):
         own = {
@@ -205,6 +210,7 @@ def embedding_rows(rows: Sequence[Row]) -> Figures:
 
 
 def candidates(points: Sequence[Point]) -> Figures:
+    """Draw the score of a draw without a choice, of the pick, and of the best candidate."""
     panels: list[DotPanel | None] = []
     notes = []
     metrics = _metrics(points)

@@ -15,7 +15,7 @@ from mindeye.runs.baselines import ridge
 from mindeye.runs.conditions import conditions
 from mindeye.runs.drawing import predict, reconstruct
 from mindeye.runs.learning import embed, train_high, train_low
-from mindeye.runs.paging import report
+from mindeye.runs.report import write_report
 from mindeye.runs.scoring import evaluate, retrieve
 from mindeye.runs.workspace import Workspace
 
@@ -106,7 +106,7 @@ STAGES: dict[str, Stage] = {
         ("retrieve", "reconstruct", "conditions"),
         lambda c: [config_hash(c.evaluate), c.seed],
     ),
-    "report": Stage(report, ("evaluate",), lambda c: None),
+    "report": Stage(write_report, ("evaluate",), lambda c: None),
 }
 """In the order in which they run."""
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.config.fingerprints import config_dict
+from mindeye.config.settings import run_config
 from mindeye.data.subject_checks import describe
 from mindeye.errors import DataError
 from mindeye.files import MetricsLog, read_json, versions
@@ -54,7 +55,7 @@ def report(source: Workspace | Path | str | pd.DataFrame, path: Path | str | Non
         folder = Path(source)
         if not (folder / "run.json").is_file():
             return build_report(scores_data(folder), Path(path or folder))
-        source = open_run(folder)
+        source = open_run(folder, run_config)
     return build_report(report_data(source), Path(path or source.folder))
 
 
@@ -151,7 +152,7 @@ def _problems(work: Workspace) -> list[str]:
         pipeline = getattr(work.config, name)
         trained = getattr(work.config, f"{name}_enabled") and not pipeline.weights
         if trained and pipeline.optim.validate_on == "test":
-            problems.append(f"Training curves of {name} are measured on the test set, as published.")
+            problems.append(f"Curves of {name} are measured on the test set, as published.")
     return problems
 
 

@@ -165,15 +165,16 @@ def _panel(
         chance=place(chances.pop()) if len(chances) == 1 else None,
         dots=[
             Dot(
-                _shortened(entry.label),
-                number(one.value, metric.scale, unit=False),
-                _summary(entry, metric.scale),
-                at(one.value, ticks),
-                place(one.low),
-                place(one.high),
-                *(place(bound) for bound in _bounds(one)),
-                entry.is_main,
-                entry.starts_group,
+                label=_shortened(entry.label),
+                value=number(one.value, metric.scale, unit=False),
+                summary=_summary(entry, metric.scale),
+                at=at(one.value, ticks),
+                low=place(one.low),
+                high=place(one.high),
+                floor=place(_bounds(one)[0]),
+                ceiling=place(_bounds(one)[1]),
+                is_main=entry.is_main,
+                starts_group=entry.starts_group,
             )
             for entry in entries
             for one in [entry.score]

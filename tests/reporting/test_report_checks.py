@@ -15,14 +15,16 @@ from mindeye.errors import DataError
 from mindeye.metrics.points import Finding, Point, write_controls
 from mindeye.metrics.systems import marked_references, references, system
 from mindeye.metrics.table import Row
-from mindeye.reporting import figures, names
-from mindeye.reporting.belief import evidence, lookups
-from mindeye.reporting.build import headline_tiles, render
+from mindeye.reporting import names
+from mindeye.reporting.build import render
 from mindeye.reporting.checklist import checklist, headline_problems, plain
 from mindeye.reporting.data import ReportData
+from mindeye.reporting.evidence import evidence, lookups
 from mindeye.reporting.figures.axes import spread
+from mindeye.reporting.figures.dots import dot_panels
+from mindeye.reporting.headline import headline_tiles
 from mindeye.reporting.score_table import score_table
-from mindeye.runs import paging
+from mindeye.runs.report import controls
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def test_every_reference_of_the_table_has_words() -> None:
 
 
 def test_references_are_marks_and_not_systems(data: ReportData) -> None:
-    panels = {p.metric: p for p in figures.dot_panels(data.rows)}
+    panels = {p.metric: p for p in dot_panels(data.rows)}
     retrieval = panels["brain_to_image_full_top1"]
     assert [d.label for d in retrieval.dots] == ["MindEye", "Backbone only", "Ridge"]
     assert {m.letter for m in retrieval.references} == set("RDSNI")
@@ -141,7 +143,7 @@ def test_references_are_marks_and_not_systems(data: ReportData) -> None:
 
 def test_a_metric_of_references_alone_still_has_its_panel() -> None:
     row = Row("SSIM", "random_training", 0.2, None, None, 9, None, None)
-    (panel,) = figures.dot_panels([row])
+    (panel,) = dot_panels([row])
     assert [d.label for d in panel.dots] == ["Random training picture"]
 
 
@@ -180,7 +182,7 @@ def test_every_row_stands_beside_k_chance_floor_and_what_else_would_score(
 def test_tiles_say_what_a_lookup_scores_and_how_many_were_drawn(data: ReportData) -> None:
     facts = [dict(tile.facts) for tile in headline_tiles(data)]
     assert all("lookup" in fact for fact in facts)
-    assert [fact.get("k drawn") for fact in facts] == [None, None, "4", "4"]
+    assert [fact.get("candidates") for fact in facts] == [None, None, "4", "4"]
 
 
 def test_every_control_of_the_run_has_its_figure_and_what_to_expect(data: ReportData) -> None:
@@ -190,13 +192,13 @@ def test_every_control_of_the_run_has_its_figure_and_what_to_expect(data: Report
         "candidates",
     }  # fmt: skip
     assert all(one.expected for one in found.values())
-    labels = [d.label for d in found["regions"].panels[0].dots]
+    labels = [d.label for d in found["regions"].figures.panels[0].dots]
     assert labels[:4] == ["all voxels", "early alone", "random, as early", "without early"]
-    assert [d.label for d in found["candidates"].panels[0].dots] == [
+    assert [d.label for d in found["candidates"].figures.panels[0].dots] == [
         "k = 1, no choice", "picked of 4", "best by the truth"
     ]  # fmt: skip
-    assert [t.label for t in found["trials_averaged"].curves[0].x_ticks] == ["1", "2", "3"]
-    near = [d.label for d in found["nearest_training"].panels[0].dots]
+    assert [t.label for t in found["trials_averaged"].figures.curves[0].x_ticks] == ["1", "2", "3"]
+    near = [d.label for d in found["nearest_training"].figures.panels[0].dots]
     assert near == ["all pictures", "nearest third", "middle third", "farthest third"]
 
 
@@ -214,7 +216,7 @@ def test_metrics_that_a_lookup_wins_are_named() -> None:
 
 def test_top_1_of_all_is_folded_only_where_the_pool_is_all() -> None:
     def groups(rows: list[Row]) -> dict[str, str]:
-        return {p.metric: p.group for p in figures.dot_panels(rows)}
+        return {p.metric: p.group for p in dot_panels(rows)}
 
     pool = Row("brain_to_image_top1", "mindeye", 0.5, None, None, 9, None, None)
     full = dataclasses.replace(pool, metric="brain_to_image_full_top1")
@@ -230,7 +232,7 @@ def test_the_nway_curve_stands_where_the_numbers_say() -> None:
         for n, value in ((2, 0.9), (20, 0.7), (200, 0.5))
     ]
     (one,) = evidence(points, [])
-    chance, line = one.curves[0].curves
+    chance, line = one.figures.curves[0].curves
     assert line.points == "0.00,10.00 50.00,30.00 100.00,50.00"  # log scale
     assert chance.points == "0.00,50.00 50.00,95.00 100.00,99.50"
     assert line.band.split()[0] == "0.00,20.00"
@@ -238,7 +240,7 @@ def test_the_nway_curve_stands_where_the_numbers_say() -> None:
 
 def test_a_control_that_is_not_known_is_shown_under_its_name() -> None:
     found = evidence([point("one", 0.5, "an_idea"), point("two", 0.7, "an_idea")], [])
-    assert [(e.question, [d.label for d in e.panels[0].dots]) for e in found] == [
+    assert [(e.question, [d.label for d in e.figures.panels[0].dots]) for e in found] == [
         ("An idea", ["one", "two"])
     ]
 
@@ -247,7 +249,7 @@ def test_points_that_cannot_be_drawn_are_left_out() -> None:
     bad = [point("2", math.nan), point("10", math.inf), point("x", 0.5)]
     assert evidence(bad, []) == []
     found = evidence([point("2", 0.9), point("10", 0.8), *bad], [])
-    assert len(found[0].curves[0].curves[-1].points.split()) == 2
+    assert len(found[0].figures.curves[0].curves[-1].points.split()) == 2
 
 
 def test_one_stimulus_and_one_point_do_not_break_the_page(data: ReportData) -> None:
@@ -275,16 +277,16 @@ def test_an_older_run_has_a_page_without_the_section(data: ReportData) -> None:
 
 
 def test_a_missing_file_of_controls_is_fine(tmp_path: Path) -> None:
-    assert paging.controls(tmp_path / "controls.json") == ([], [])
+    assert controls(tmp_path / "controls.json") == ([], [])
 
 
 def test_controls_come_back_as_they_were_written(data: ReportData, tmp_path: Path) -> None:
     write_controls(data.points, data.findings, tmp_path)
-    assert paging.controls(tmp_path / "controls.json") == (data.points, data.findings)
+    assert controls(tmp_path / "controls.json") == (data.points, data.findings)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"points": [{"x": 1}], "findings": []}', "\0"])
 def test_a_damaged_file_of_controls_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "controls.json").write_text(text)
     with pytest.raises(DataError, match=r"controls\.json holds no points and findings"):
-        paging.controls(tmp_path / "controls.json")
+        controls(tmp_path / "controls.json")
