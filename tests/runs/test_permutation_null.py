@@ -16,8 +16,8 @@ from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError
 from mindeye.files import read_json, write_json
 from mindeye.runs import run_all, start_run
-from mindeye.runs.report import report_data
 from mindeye.runs.pipeline import BASELINES, STAGES, stage_keys
+from mindeye.runs.report import report_data
 from small_simulation import SMALL
 
 WORDS = [
