@@ -22,7 +22,7 @@ from mindeye.datasets.nsd.betas import KEY
 from mindeye.datasets.nsd.design import MOST_REPEATS
 from mindeye.datasets.nsd.layout import BETA_SCALE, MARKER, SUBJECTS, NsdPaths
 from mindeye.datasets.nsd.miniature_files import Drawn, refuse_real_tree, write_design, write_nifti
-from mindeye.datasets.nsd.reader import PICTURES
+from mindeye.datasets.nsd.pictures import PICTURES
 from mindeye.errors import UsageError
 from mindeye.files import atomic_path, read_json, write_json
 from mindeye.progress import track

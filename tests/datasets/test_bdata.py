@@ -203,7 +203,7 @@ def test_faults_are_named(tmp_path: Path, god: BdataConfig) -> None:
         read_bdata(replace(god, files=(write(tmp_path / "a.h5", table),)))
     with pytest.raises(DataError, match="each once"):
         read_bdata(replace(god, test_files=god.files))
-    with pytest.raises(DataError, match="no bdata file"):
+    with pytest.raises(DataError, match="no file at"):
         read_bdata(replace(god, files=(tmp_path / "absent.h5",)))
 
 

@@ -62,7 +62,7 @@ def test_rows_without_a_stimulus_and_ignored_ones_are_left_out(tmp_path: Path) -
         ],
     )
     assert ids(tmp_path) == ["a 1.v2", "b", "probe"]
-    assert ids(tmp_path, EventsConfig(ignore=("PROBE",))) == ["a 1.v2", "Fixation", "b"]
+    assert ids(tmp_path, EventsConfig(ignore=("PROBE",))) == ["a 1.v2", "b"]
 
 
 def test_an_id_column_is_taken_as_text(tmp_path: Path) -> None:

@@ -21,9 +21,12 @@ from scipy.io import loadmat, savemat
 from mindeye.cli import main
 from mindeye.data.subject import load_subject
 from mindeye.data.subject_checks import check_subject
+from mindeye.datasets.file_formats import load_mat
 from mindeye.datasets.nsd.design import read_design
+from mindeye.datasets.nsd.layout import NsdConfig
 from mindeye.datasets.nsd.miniature import MiniatureConfig, write_miniature
-from mindeye.errors import DataError
+from mindeye.datasets.nsd.reader import read_nsd
+from mindeye.errors import ConfigError, DataError
 from mindeye.files import read_json
 
 Prepare = Callable[..., tuple[int, list[str]]]
@@ -90,9 +93,40 @@ def test_an_undamaged_tree_prepares_in_either_form(
     assert _same_numbers(tmp_path / "out", good / "subject")
 
 
-@pytest.mark.parametrize("name", FAULTS)
+def _fields(tree: Tree, flags: tuple[str, ...]) -> dict[str, str | float]:
+    words = [flag.format(root=tree.root).removeprefix("--").split("=") for flag in flags]
+    fields: dict[str, str | float] = {name.replace("-", "_"): value for name, value in words}
+    if "min_noise_ceiling" in fields:
+        fields["min_noise_ceiling"] = float(fields["min_noise_ceiling"])
+    return fields
+
+
+READ = [n for n in FAULTS if n not in lists.PREPARED and n not in lists.COMMAND]
+"""Faults that the reader names before anything is prepared."""
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_corruption_has_a_name_when_it_is_read(tree: Tree, name: str) -> None:
+    fault = FAULTS[name]
+    fault.plant(tree)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with pytest.raises((DataError, ConfigError), match=fault.says) as caught:
+            recording = read_nsd(tree.root, NsdConfig(**_fields(tree, fault.flags)))
+            for session in recording.sessions:
+                recording.read_betas(session)
+            list(recording.read_pictures(recording.stimuli["stimulus_id"].tolist()))
+    assert "\n" not in str(caught.value)
+
+
+ONE_OF_EACH = ("betas cut off", "nii with a wrong checksum", "region empty", "order with NaN",
+               "pictures cut off")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*lists.PREPARED, *lists.COMMAND, *ONE_OF_EACH])
 def test_a_corruption_has_a_name_and_leaves_no_subject(
-    good: Path, tree: Tree, tmp_path: Path, prepare: Prepare, name: str
+    tree: Tree, tmp_path: Path, prepare: Prepare, name: str
 ) -> None:
     fault = FAULTS[name]
     fault.plant(tree)
@@ -103,9 +137,14 @@ def test_a_corruption_has_a_name_and_leaves_no_subject(
     assert code == 2
     assert not (tmp_path / "out").exists()
 
+
+@pytest.mark.parametrize("name", ["betas cut off", "a saturated voxel", "an unknown test set"])
+def test_an_earlier_subject_outlives_a_corruption(
+    good: Path, tree: Tree, tmp_path: Path, prepare: Prepare, name: str
+) -> None:
+    FAULTS[name].plant(tree)
     shutil.copytree(good / "subject", tmp_path / "earlier")
-    again = prepare(tree, tmp_path / "earlier", *fault.flags)
-    assert again == (2, told)
+    assert prepare(tree, tmp_path / "earlier", *FAULTS[name].flags)[0] == 2
     assert _content(tmp_path / "earlier") == _content(good / "subject")
 
 
@@ -124,9 +163,8 @@ def test_a_terminal_shows_that_line_and_no_other(tree: Tree, tmp_path: Path, nam
 
 @pytest.mark.parametrize(
     "name",
-    ["betas cut off", "nii with a damaged stream", "a saturated voxel", "a slab of zeros",
-     "a session copied under another number", "order shifted by one trial",
-     "test picture in training, mirrored", "pictures in another order"],
+    ["betas cut off", "a saturated voxel", "order shifted by one trial",
+     "pictures in another order"],
 )  # fmt: skip
 def test_the_files_mended_the_same_command_gives_the_good_subject(
     good: Path, tree: Tree, tmp_path: Path, prepare: Prepare, name: str
@@ -256,7 +294,7 @@ def _is_read(tree: Tree, path: Path, flags: list[str]) -> bool:
     return path in read or path.name == "mindeye_miniature.json"
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(15))
 def test_a_file_damaged_at_random_has_a_name_or_does_no_harm(
     good: Path, tree: Tree, tmp_path: Path, prepare: Prepare, seed: int
 ) -> None:
@@ -264,21 +302,22 @@ def test_a_file_damaged_at_random_has_a_name_or_does_no_harm(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(60, 1560))
+@pytest.mark.parametrize("seed", range(15, 1560))
 def test_many_files_damaged_at_random_have_names_or_do_no_harm(
     good: Path, tree: Tree, tmp_path: Path, prepare: Prepare, seed: int
 ) -> None:
     _damaged_at_random(good, tree, tmp_path / "out", prepare, seed)
 
 
-def test_a_damaged_design_that_no_checksum_guards_never_takes_the_process_down(tree: Tree) -> None:
-    """Not compressed, so that damage reaches the head of a variable; scipy alone dies of some."""
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_damaged_design_never_takes_the_process_down(tree: Tree, compressed: bool) -> None:
+    """SciPy alone dies of some of these bytes: of a type that it does not know, say."""
     content = {k: v for k, v in loadmat(tree.design).items() if not k.startswith("__")}
-    savemat(tree.design, content, do_compression=False)
+    savemat(tree.design, content, do_compression=compressed)
     good, whole = read_design(tree.design), tree.design.read_bytes()
     messages = []
     for place in range(128, 208):
-        for change in (0x01, 0x05, 0x0E, 0x80, 0xFF):
+        for change in (0x01, 0x0E, 0x80, 0xFF):
             damaged = bytearray(whole)
             damaged[place] ^= change
             tree.design.write_bytes(bytes(damaged))
@@ -287,7 +326,17 @@ def test_a_damaged_design_that_no_checksum_guards_never_takes_the_process_down(t
             except DataError as error:
                 messages.append(str(error))
             else:
-                assert place >= 136, "the length of a variable was not looked at"
+                assert not compressed or place < 136, "a checksum was not looked at"
                 assert len(found.order) == len(good.order)
-    assert len(messages) > 200
+    assert len(messages) > 150
     assert all("nsd_expdesign.mat" in m and "\n" not in m for m in messages)
+
+
+def test_cells_that_no_checksum_guards_are_not_read(tmp_path: Path) -> None:
+    cells = np.empty((1, 2), dtype=object)
+    cells[0] = ["a", "b"]
+    savemat(tmp_path / "cells.mat", {"cells": cells}, do_compression=True)
+    assert load_mat(tmp_path / "cells.mat", ["cells"])["cells"].shape == (1, 2)
+    savemat(tmp_path / "cells.mat", {"cells": cells}, do_compression=False)
+    with pytest.raises(DataError, match=r"cells\.mat .*save with -v7"):
+        load_mat(tmp_path / "cells.mat", ["cells"])

@@ -10,7 +10,6 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-import scipy.io
 from PIL import Image
 
 from mindeye.datasets.bids_events import EventsConfig
@@ -34,22 +33,12 @@ def planted(order: list[str]) -> np.ndarray:
     return (100 * np.array([VALUE[s] for s in order]) + place[..., None] + noise).astype(np.float32)
 
 
-def save_npy(stem: Path, fields: Fields) -> Path:
-    np.save(stem.with_suffix(".npy"), {**fields, "pcregressors": [np.ones(3), np.ones(2)]})
-    return stem.with_suffix(".npy")
-
-
 def save_hdf5(stem: Path, fields: Fields) -> Path:
     with h5py.File(stem.with_suffix(".hdf5"), "w") as file:
         for name, values in fields.items():
             file.create_dataset(name, data=values)
         file.create_dataset("rrbadness", data=h5py.Empty("f"))
     return stem.with_suffix(".hdf5")
-
-
-def save_old_mat(stem: Path, fields: Fields) -> Path:
-    scipy.io.savemat(stem.with_suffix(".mat"), fields)
-    return stem.with_suffix(".mat")
 
 
 def save_new_mat(stem: Path, fields: Fields) -> Path:
@@ -65,7 +54,7 @@ def save_new_mat(stem: Path, fields: Fields) -> Path:
     return path
 
 
-SAVERS: list[Callable[[Path, Fields], Path]] = [save_npy, save_hdf5, save_old_mat, save_new_mat]
+SAVERS: list[Callable[[Path, Fields], Path]] = [save_hdf5, save_new_mat]
 
 
 @pytest.fixture
@@ -121,7 +110,7 @@ def test_a_file_a_session_equals_one_file(tmp_path: Path, config: GlmsingleConfi
     whole = fields_of(ORDER)
     save_hdf5(tmp_path / NAME, whole)
     one = everything(read_glmsingle(replace(config, betas=tmp_path)))
-    for label, trials, save in (("1", slice(0, 5), save_npy), ("2", slice(5, 9), save_new_mat)):
+    for label, trials, save in (("1", slice(0, 5), save_hdf5), ("2", slice(5, 9), save_new_mat)):
         folder = tmp_path / "parts" / "sub-01" / f"ses-{label}" / "glm"
         folder.mkdir(parents=True)
         save(folder / NAME, {**whole, "betasmd": whole["betasmd"][..., trials]})
@@ -168,7 +157,7 @@ def test_flattened_by_a_mask_places_follow_the_writer(
 def test_pictures_come_in_their_own_size_in_the_order_asked(
     tmp_path: Path, config: GlmsingleConfig
 ) -> None:
-    recording = read_glmsingle(replace(config, betas=save_npy(tmp_path / NAME, fields_of(ORDER))))
+    recording = read_glmsingle(replace(config, betas=save_hdf5(tmp_path / NAME, fields_of(ORDER))))
     assert recording.stimuli["stimulus_id"].tolist() == ["b", "a", "c", "d"]
     shown = list(recording.read_pictures(["d", "a"]))
     assert [p.shape for p in shown] == [(3, 8, 3), (3, 5, 3)]
@@ -216,10 +205,10 @@ def test_reading_in_small_blocks_changes_nothing(
 def test_counts_and_grids_that_do_not_fit_say_what_decides(
     tmp_path: Path, config: GlmsingleConfig
 ) -> None:
-    path = save_npy(tmp_path / NAME, fields_of(ORDER[:-1]))
+    path = save_hdf5(tmp_path / NAME, fields_of(ORDER[:-1]))
     with pytest.raises(DataError, match="the events list 9 trials"):
         read_glmsingle(replace(config, betas=path))
-    path = save_npy(tmp_path / NAME, fields_of(ORDER))
+    path = save_hdf5(tmp_path / NAME, fields_of(ORDER))
     with pytest.raises(DataError, match="need a mask"):
         read_glmsingle(replace(config, betas=path, mask=None))
     other = nibabel.Nifti1Image(np.ones((4, 5, 3), dtype=np.int16), np.eye(4))
@@ -231,30 +220,35 @@ def test_counts_and_grids_that_do_not_fit_say_what_decides(
 def test_designinfo_convicts_events_of_another_order(
     tmp_path: Path, config: GlmsingleConfig
 ) -> None:
-    path = save_npy(tmp_path / NAME, fields_of(ORDER))
+    path = save_hdf5(tmp_path / NAME, fields_of(ORDER))
     config = replace(config, betas=path)
-    design = {"stimorder": [ord(s) for s in ORDER], "numtrialrun": [2, 3, 4], "params": {"n": 1}}
-    np.save(tmp_path / "DESIGNINFO.npy", design)
+    design = tmp_path / "DESIGNINFO.hdf5"
+    numbers = {"a": 1, "b": 2, "c": 3, "d": 4}
+
+    def write(order: list[int], runs: list[int]) -> None:
+        with h5py.File(design, "w") as file:
+            file["stimorder"], file["numtrialrun"] = order, runs
+
+    write([numbers[s] for s in ORDER], [2, 3, 4])
     assert read_glmsingle(config).info["trial_order"] == "checked against DESIGNINFO"
-    np.save(
-        tmp_path / "DESIGNINFO.npy",
-        {**design, "stimorder": [ord(s) for s in ORDER[-1:] + ORDER[:-1]]},
-    )
+    write([numbers[s] for s in ORDER[-1:] + ORDER[:-1]], [2, 3, 4])
     with pytest.raises(DataError, match="other conditions"):
         read_glmsingle(config)
-    np.save(tmp_path / "DESIGNINFO.npy", {**design, "numtrialrun": [3, 2, 4]})
+    write([numbers[s] for s in ORDER], [3, 2, 4])
     with pytest.raises(DataError, match=r"\[3, 2, 4\].*\[2, 3, 4\]"):
         read_glmsingle(config)
     # One condition a category, coarser than stimuli, is as good.
-    coarse = [{"a": 0, "b": 0, "c": 1, "d": 1}[s] for s in ORDER]
-    np.save(tmp_path / "DESIGNINFO.npy", {**design, "stimorder": coarse})
+    write([{"a": 0, "b": 0, "c": 1, "d": 1}[s] for s in ORDER], [2, 3, 4])
     assert read_glmsingle(config).info["trial_order"].startswith("checked")
-    (tmp_path / "DESIGNINFO.npy").unlink()
+    design.write_bytes(b"no HDF5")
     assert read_glmsingle(config).info["trial_order"].startswith("not checked")
+    design.unlink()
+    np.save(tmp_path / "DESIGNINFO.npy", {"stimorder": [1]})
+    assert "pickle" in read_glmsingle(config).info["trial_order"]
 
 
 def test_missing_and_doubtful_pictures_are_named(tmp_path: Path, config: GlmsingleConfig) -> None:
-    config = replace(config, betas=save_npy(tmp_path / NAME, fields_of(ORDER)))
+    config = replace(config, betas=save_hdf5(tmp_path / NAME, fields_of(ORDER)))
     folder = config.bids_root / "stimuli"
     (folder / "elsewhere").mkdir()
     (folder / "set" / "c.png").rename(folder / "elsewhere" / "c.png")
@@ -272,7 +266,7 @@ def test_missing_and_doubtful_pictures_are_named(tmp_path: Path, config: Glmsing
 
 
 def test_two_files_of_one_stem_are_two_stimuli(tmp_path: Path, config: GlmsingleConfig) -> None:
-    config = replace(config, betas=save_npy(tmp_path / NAME, fields_of(ORDER)))
+    config = replace(config, betas=save_hdf5(tmp_path / NAME, fields_of(ORDER)))
     run = next((config.bids_root / "sub-01" / "ses-2" / "func").glob("*.tsv"))
     run.write_text(run.read_text().replace("set/a.png", "other/a.png"))
     with pytest.raises(DataError, match="two stimuli 'a'"):
@@ -292,20 +286,52 @@ def test_torn_and_foreign_files_are_named(tmp_path: Path, config: GlmsingleConfi
         read_glmsingle(config)
     with pytest.raises(DataError, match="give one of"):
         read_glmsingle(replace(config, betas=tmp_path / "mask.nii.gz"))
-    for fields in ({"R2": np.ones(GRID)}, {"betasmd": np.array(["a", "b"])}):
-        path = save_npy(tmp_path / NAME, fields)
+    for fields in ({"R2": np.ones(GRID)}, {"betasmd": np.array([b"a", b"b"])}):
+        path = save_hdf5(tmp_path / NAME, fields)
         with pytest.raises(DataError, match="betasmd"):
             read_glmsingle(replace(config, betas=path))
-    save_npy(tmp_path / NAME, fields_of(ORDER))
     save_hdf5(tmp_path / NAME, fields_of(ORDER))
+    save_new_mat(tmp_path / NAME, fields_of(ORDER))
     with pytest.raises(DataError, match="both are betas"):
         read_glmsingle(replace(config, betas=tmp_path))
+
+
+class _Touch:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_not_opened_and_the_way_out_is_said(
+    tmp_path: Path, config: GlmsingleConfig
+) -> None:
+    trap = tmp_path / "trap"
+    np.save(tmp_path / f"{NAME}.npy", {**fields_of(ORDER), "trap": _Touch(trap)})
+    with pytest.raises(DataError, match="is a pickle.*convert it once in a script: ") as caught:
+        read_glmsingle(replace(config, betas=tmp_path))
+    assert not trap.exists()
+    assert "\n" not in str(caught.value)
+    # The script that the message gives is right, and its file is then read in place of the pickle.
+    script = (
+        str(caught.value).partition("in a script: ")[2].replace(f"'{NAME}", f"folder + '/{NAME}")
+    )
+    exec(script, {"numpy": np, "h5py": h5py, "folder": str(tmp_path)})
+    betas = everything(read_glmsingle(replace(config, betas=tmp_path)))
+    assert np.array_equal(betas, planted_betas(tmp_path))
+
+
+def planted_betas(folder: Path) -> np.ndarray:
+    return planted(ORDER)[read_mask(folder / "mask.nii.gz")].T
 
 
 def test_masks_that_are_none_are_named(tmp_path: Path) -> None:
     for values in (np.zeros(GRID), np.ones((2, 2)), np.ones((2, 2, 2, 2))):
         nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "m.nii")
-        with pytest.raises(DataError, match="some voxels"):
+        with pytest.raises(DataError, match=r"m\.nii .*(no voxel above 0|one volume)"):
             read_mask(tmp_path / "m.nii")
     nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9)), np.eye(4)), tmp_path / "m.nii.gz")
     whole = (tmp_path / "m.nii.gz").read_bytes()

@@ -68,7 +68,9 @@ class Tree:
         for i, letter in enumerate(letters):
             cells[i] = [float(i + 1), title.format(letter), letter]
         self.experiment.mkdir(parents=True, exist_ok=True)
-        savemat(self.experiment / f"{name}_pair_list.mat", {"pair_list": cells})
+        savemat(
+            self.experiment / f"{name}_pair_list.mat", {"pair_list": cells}, do_compression=True
+        )
 
     def save_design(self) -> None:
         """Write a cell a run: an onset every third row, columns by the run's events."""
@@ -77,7 +79,9 @@ class Tree:
             columns = self.events[run]
             cells[0, i] = np.zeros((3 * len(columns) + 4, 40))
             cells[0, i][3 * np.arange(len(columns)) + 2, columns] = 1
-        savemat(self.experiment / "designmatrixGLMsingle.mat", {"stimulus": cells})
+        savemat(
+            self.experiment / "designmatrixGLMsingle.mat", {"stimulus": cells}, do_compression=True
+        )
 
 
 def write(root: Path, seed: int = 0) -> Tree:
@@ -272,15 +276,16 @@ FAULTS: dict[str, tuple[Callable[[Tree], object], str]] = {
     "targets cut off": (lambda t: cut(t.experiment / "A_pair_list.mat"), "MATLAB"),
     "no targets": (lambda t: (t.experiment / "A_pair_list.mat").unlink(), "no targets of the"),
     "no pair_list": (
-        lambda t: savemat(t.experiment / "B_pair_list.mat", {"x": 1}), "lacks 'pair_list'"),
-    "betas cut off": (lambda t: cut(t.betas), "cut off or damaged"),
+        lambda t: savemat(t.experiment / "B_pair_list.mat", {"x": 1}), r"lacks \['pair_list'\]"),
+    "betas cut off": (lambda t: cut(t.betas), "cut off, damaged"),
     "576 betas": (lambda t: save_hdf5(t.betas, t.volume[..., :144]), "144 betas, not 15"),
     "a design of another experiment": (
         lambda t: savemat(t.experiment / "designmatrixGLMsingle.mat", {"stimulus": np.eye(3)}),
         "9 cells"),
     "a design of text": (
         lambda t: savemat(t.experiment / "designmatrixGLMsingle.mat",
-                          {"stimulus": np.array([["x"] * 12], dtype=object)}),
+                          {"stimulus": np.array([["x"] * 12], dtype=object)},
+                          do_compression=True),
         "no matrix"),
 }  # fmt: skip
 

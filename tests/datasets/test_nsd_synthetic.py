@@ -125,7 +125,7 @@ def test_a_subjects_own_pictures_come_after_the_shared_ones_under_ids_of_its_own
     (first,) = recording.read_pictures(["synthetic_006_subj02"])
     with h5py.File(tree.own) as file:
         np.testing.assert_array_equal(first, file["imgBrick"][0][:, 2:6])
-    with pytest.raises(DataError, match="no such picture"):
+    with pytest.raises(DataError, match=r"no picture .*subj01"):
         list(recording.read_pictures(["synthetic_006_subj01"]))
 
 
@@ -167,30 +167,6 @@ def test_values_of_nsd_are_the_root_of_the_stored_ones_by_hand() -> None:
     # 255 sqrt(64 / 255) = 127.75, sqrt(255 x 1) = 15.97, cut off after the point
     assert as_displayed("nsd")[[0, 1, 64, 255]].tolist() == [0, 15, 127, 255]
     assert as_displayed("stored").tolist() == list(range(256))
-
-
-@pytest.mark.parametrize("channels", [(), (1,)])
-def test_grey_pictures_become_rgb(tree: Tree, channels: tuple[int, ...]) -> None:
-    before = next(iter(read(tree).read_pictures(["synthetic_004"])))
-    save_bricks(tree.stimuli, 0, SHARED, channels=channels)
-    after = next(iter(read(tree).read_pictures(["synthetic_004"])))
-    assert after.dtype == np.uint8
-    np.testing.assert_array_equal(after, before)
-
-
-def test_names_and_classes_of_pictures_are_read_where_they_are(tree: Tree) -> None:
-    table = tree.design.with_name("nsdsyntheticimageinformation.csv")
-    lines = [
-        "Image number,Image,Image subclass number,Image subclass,Image class number,Image class"
-    ]
-    lines += [f"{i + 1},pic_{i},1,sub{i // 2},1,class{i // 4}" for i in range(SHARED + OWN)]
-    table.write_text("\n".join(lines))
-    stimuli = read(tree).stimuli
-    assert stimuli["image"].tolist() == [f"pic_{i}" for i in range(9)]
-    assert stimuli["class"].iloc[-1] == "class2"
-    table.write_text("\n".join(lines[:-1]))
-    with pytest.raises(DataError, match="8 rows"):
-        read(tree)
 
 
 def shuffled_subject(tree: Tree, out: Path, order: np.ndarray) -> Path:
@@ -259,22 +235,22 @@ def design(tree: Tree, master: np.ndarray) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Tree], object], str]] = {
     "counts from 0": (lambda t: design(t, t.master[None] - 1), "count from 1"),
-    "a trial short": (lambda t: design(t, t.master[None, :-1]), "39 trials, the betas 40"),
+    "a trial short": (lambda t: design(t, t.master[None, :-1]), r"\(1, 39\), the betas have 40"),
     "a picture not shown": (
         lambda t: design(t, np.where(t.master == 9, 8, t.master)), "8 pictures"),
     "not a number": (lambda t: design(t, np.full((1, 40), np.nan)), "whole numbers"),
-    "two rows": (lambda t: design(t, t.master.reshape(2, 20)), "one number a trial"),
-    "text": (lambda t: design(t, np.array(["a"])), "masterordering"),
-    "no order": (lambda t: savemat(t.design, {"other": 1}), "lacks 'masterordering'"),
-    "design cut off": (lambda t: cut(t.design), "not a readable MATLAB file"),
+    "two rows": (lambda t: design(t, t.master.reshape(2, 20)), "equally many"),
+    "text": (lambda t: design(t, np.array(["a"])), "save with -v7"),
+    "no order": (lambda t: savemat(t.design, {"other": 1}), r"lacks \['masterordering'\]"),
+    "design cut off": (lambda t: cut(t.design), "no MATLAB file"),
     "no design": (lambda t: t.design.unlink(), "no trial order"),
-    "shared pictures cut off": (lambda t: cut(t.stimuli), "cut off or damaged"),
+    "shared pictures cut off": (lambda t: cut(t.stimuli), "cut off, damaged"),
     "no pictures of its own": (lambda t: t.own.unlink(), "no pictures at"),
     "too few of its own": (lambda t: save_bricks(t.own, SHARED, 2), "of another data set"),
     "pictures of four channels": (
         lambda t: save_bricks(t.own, 0, 3, channels=(4,)), "pictures are uint8"),
-    "betas cut off": (lambda t: cut(t.betas), "cut off or damaged"),
-    "no betas": (lambda t: t.betas.unlink(), "no betas_nsdsynthetic.hdf5 or"),
+    "betas cut off": (lambda t: cut(t.betas), "cut off, damaged"),
+    "no betas": (lambda t: t.betas.unlink(), "no betas_nsdsynthetic.* or"),
     "float betas": (lambda t: save_hdf5(t.betas, t.volume.astype(np.float32)), "int16"),
     "axes swapped": (lambda t: save_hdf5(t.betas, t.volume.transpose(1, 0, 2, 3)), "swapped"),
     "region of another grid": (
@@ -293,5 +269,5 @@ def test_a_fault_is_named(tree: Tree, name: str) -> None:
 def test_pictures_damaged_after_the_header_are_named(tree: Tree) -> None:
     recording = read(tree)
     cut(tree.own)
-    with pytest.raises(DataError, match="cut off or damaged"):
+    with pytest.raises(DataError, match="cut off, damaged"):
         list(recording.read_pictures(["synthetic_007_subj02"]))

@@ -10,7 +10,6 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +20,7 @@ from mindeye.data.subject import Subject, load_subject, write_subject
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.shards import ShardsConfig, read_shards
 from mindeye.datasets.shards_export import ExportConfig, export_shards
-from mindeye.errors import DataError, LeakageError, MissingDependencyError, UsageError
+from mindeye.errors import DataError, LeakageError, MissingDependencyError
 
 V = 7
 CONFIG = ShardsConfig()
@@ -173,7 +172,7 @@ MALFORMED: dict[str, tuple[Edit, str]] = {
     "trial missing": (change("val", 0, 0, trial__npy=None), "no member 'trial.npy'"),
     "coco73k missing": (change("test", 0, 0, coco73k__npy=None), "no member 'coco73k.npy'"),
     "picture missing": (change("test", 0, 0, jpg=None), "no picture"),
-    "count too large": (change("train", 0, 0, num_uniques__npy=np.array([4])), "is 4, but"),
+    "count too large": (change("train", 0, 0, num_uniques__npy=np.array([4])), "4 presentations"),
     "count zero": (change("train", 0, 0, num_uniques__npy=np.array([0])), "num_uniques is 0"),
     "two numbers": (change("train", 0, 0, coco73k__npy=np.array([1, 2])), "one whole number"),
     "number is text": (change("train", 0, 0, coco73k__npy=np.array(["7"])), "one whole number"),
@@ -190,7 +189,7 @@ MALFORMED: dict[str, tuple[Edit, str]] = {
     "id negative": (change("train", 0, 0, coco73k__npy=np.array([-1])), "from 0 to 72999"),
     "voxels differ": (
         change("test", 0, 1, nsdgeneral__npy=np.ones((3, V + 1), np.float16)),
-        "different numbers of voxels",
+        "3 presentations of 7 voxels",
     ),
     "betas are whole": (
         change("test", 0, 1, nsdgeneral__npy=np.ones((3, V), np.int16)),
@@ -203,7 +202,7 @@ MALFORMED: dict[str, tuple[Edit, str]] = {
     "betas are no array": (change("test", 0, 1, nsdgeneral__npy=b"voxels"), "not a plain .npy"),
     "same presentation": (
         add("train", sample(4, 0, count=1) | {"__key__": "again"}),
-        "again.*holds the same presentation as sample sample000000004",
+        "again.*holds the same presentation",
     ),
 }  # fmt: skip
 
@@ -215,21 +214,7 @@ def test_malformed_samples_are_named(tmp_path: Path, fault: str) -> None:
     edit(samples)
     root = write_published(tmp_path, samples)
     with pytest.raises(DataError, match=message):
-        read_shards(root, CONFIG)
-
-
-def test_counts_that_the_rows_contradict_are_refused(tmp_path: Path) -> None:
-    samples = default_samples()
-    change("train", 0, 1, num_uniques__npy=np.array([2]))(samples)
-    recording = read_shards(write_published(tmp_path / "a", samples), CONFIG)
-    with pytest.raises(DataError, match=r"sample000000004.*row 1 of the betas repeats"):
-        recording.read_betas(0)
-    samples = default_samples()
-    change("train", 0, 0, num_uniques__npy=np.array([2]))(samples)
-    root = write_published(tmp_path / "b", samples)
-    with pytest.raises(DataError, match=r"neither one of these nor their mean"):
         read_shards(root, CONFIG).read_betas(0)
-    assert len(read_shards(root, ShardsConfig(trust_counts=True)).read_betas(0)) == 13
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.3, 0.6])
@@ -270,8 +255,6 @@ def test_a_gap_in_the_numbers_of_shards_is_refused(published: Path) -> None:
 def test_no_shards_of_a_subject_is_told(published: Path) -> None:
     with pytest.raises(DataError, match="no shards of subj02"):
         read_shards(published, ShardsConfig(subject="subj02"))
-    with pytest.raises(UsageError, match="letters"):
-        ShardsConfig(subject="../subj01")
 
 
 def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
@@ -282,77 +265,6 @@ def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
     recording = read_shards(write_published(tmp_path, samples), CONFIG)
     with pytest.raises(DataError, match=r"sample000000000.*jpg is not a readable image"):
         list(recording.read_pictures(["7"]))
-
-
-ORDER = np.full(1600, 30)
-"""Pictures of 1,600 trials; those of the samples first at ten times the sample's number."""
-for place, coco in [
-    (30, 72_999), (800, 72_999), (1501, 72_999), (40, 0), (50, 41), (1599, 41), (0, 7), (1, 7),
-    (750, 7), (10, 9), (749, 9), (20, 8), (21, 8), (1500, 8), (1510, 9),
-]:  # fmt: skip
-    ORDER[place] = coco
-
-
-def write_order(folder: Path, order: np.ndarray, suffix: str = ".hdf5") -> ShardsConfig:
-    path = folder / f"COCO_73k_subj_indices{suffix}"
-    if suffix == ".npy":
-        np.save(path, order)
-    else:
-        with h5py.File(path, "w") as file:
-            file["subj01"] = order
-    return ShardsConfig(order=path)
-
-
-@pytest.mark.parametrize("suffix", [".hdf5", ".npy"])
-def test_the_order_of_trials_gives_every_row_its_session(
-    published: Path, tmp_path: Path, suffix: str
-) -> None:
-    recording = read_shards(published, write_order(tmp_path, ORDER, suffix))
-    trials = recording.trials
-    # 9 was shown a third time, but in a session that the shards do not have: two rows count.
-    assert dict(zip(trials["trial"], trials["stimulus_id"], strict=True)) == {
-        int(t): str(ORDER[t]) for t in np.flatnonzero(ORDER != 30) if t != 1510
-    }
-    assert trials["trial"].is_monotonic_increasing
-    assert (trials["session"] == trials["trial"] // 750 + 1).all()
-    assert recording.sessions == [1, 2, 3]
-    third = trials[trials["session"] == 3].reset_index(drop=True)
-    betas = recording.read_betas(3)
-    numbers = {"72999": 3, "8": 2, "41": 5}
-    for row, (stimulus_id, repeat) in third[["stimulus_id", "repeat"]].iterrows():
-        count = 2 if stimulus_id == "41" else 3
-        wanted = betas_of(numbers[stimulus_id], count)[repeat]
-        np.testing.assert_array_equal(betas[row], wanted.astype(np.float32))
-
-
-@pytest.mark.parametrize(
-    ("order", "message"),
-    [
-        (np.roll(ORDER, 1), "Is the order that of this subject"),
-        (ORDER + 1, "run from 1 to 73000"),
-        (ORDER[:1599], r"41 2 times from trial 50 on.*\[50\]"),
-        (ORDER.astype(float), "one 73k index a trial"),
-        (ORDER[None], "one 73k index a trial"),
-        (np.append(ORDER, -1), "run from -1"),
-    ],
-)
-def test_an_order_that_the_shards_contradict_is_refused(
-    published: Path, tmp_path: Path, order: np.ndarray, message: str
-) -> None:
-    with pytest.raises(DataError, match=message):
-        read_shards(published, write_order(tmp_path, order))
-
-
-def test_an_order_that_cannot_be_read_is_named(published: Path, tmp_path: Path) -> None:
-    config = write_order(tmp_path, ORDER)
-    assert config.order is not None
-    config.order.write_bytes(config.order.read_bytes()[:1000])
-    with pytest.raises(DataError, match="missing, cut off"):
-        read_shards(published, config)
-    with h5py.File(config.order, "w") as file:
-        file["subj02"] = ORDER
-    with pytest.raises(DataError, match=r"no dataset 'subj01'.*subj02"):
-        read_shards(published, config)
 
 
 # ---- export ---------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 
 LABELS = ("stimulus_name", "stimulus_id", "Label", "image_index")
+NO_TRIALS = ("rest", "fixation", "n/a", "")
+"""Labels that are no stimuli in any data set."""
 DATA_TYPES = {1: "train", 2: "test"}
 PLACES = {"voxel_i": "x", "voxel_j": "y", "voxel_k": "z",
           "voxel_x": "x_mm", "voxel_y": "y_mm", "voxel_z": "z_mm"}  # fmt: skip
@@ -58,7 +60,7 @@ class BdataConfig:
         ``plain`` takes names and numbers as they are; ``synset`` turns 1443537.022563 into
         n01443537_22563, the way of the Generic Object Decoding data.
     ignore
-        Stimuli that are no trials, whatever their case.
+        Stimuli that are no trials, whatever their case, beside rest, fixation and n/a.
     licence
         Terms the data may be used under, in words.
     """
@@ -70,7 +72,7 @@ class BdataConfig:
     roi: str = ""
     label: str = ""
     label_style: Literal["plain", "synset"] = "plain"
-    ignore: tuple[str, ...] = ("rest", "fixation", "n/a")
+    ignore: tuple[str, ...] = ()
     licence: str = "as stated by the data set; not known to this software"
 
 
@@ -180,7 +182,7 @@ def _trials(file: BdataFile, split: str, config: BdataConfig) -> pd.DataFrame:
     if not label:
         raise DataError(f"{file.path} has no label column of {LABELS}; it has {list(file.keys)}")
     ids = [_styled(s, config, file.path) for s in file.labels(label)]
-    ignored = {"", *(word.lower() for word in config.ignore)}
+    ignored = {*NO_TRIALS, *(word.lower() for word in config.ignore)}
     kept = np.array([s.lower() not in ignored for s in ids])
     kinds = file.numbers("DataType")
     if kinds is not None:
@@ -222,10 +224,10 @@ def _whole(numbers: NDArray[np.float64], key: str, path: Path) -> NDArray[np.int
 
 
 def _styled(label: str, config: BdataConfig, path: Path) -> str:
-    if config.label_style == "plain" or not label or label.lower() in config.ignore:
+    if config.label_style == "plain" or label.lower() in (*NO_TRIALS, *config.ignore):
         return label
-    synset, dot, image = label.partition(".")
-    if not (synset.isdigit() and dot and image.isdigit() and len(image) == 6):
+    synset, _, image = label.partition(".")
+    if not (synset.isdigit() and image.isdigit() and len(image) == 6):
         raise DataError(f"label {label!r} of {path} is not like 1443537.022563; use plain labels")
     return f"n{int(synset):08d}_{int(image)}"
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mindeye.datasets.file_formats import open_dataset, open_hdf5
 from mindeye.errors import DataError
 
 BLOCK = 1 << 23
@@ -36,13 +35,11 @@ class BdataFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise DataError(f"no bdata file at {path}")
-        with self._open() as file:
+        with open_hdf5(path) as file:
             self._data = _first(file, ("dataset", "dataSet"), path)
             group = _first(file, ("metadata", "metaData"), path)
             data = file[self._data]
-            if not isinstance(data, h5py.Dataset) or data.ndim != 2 or data.dtype.kind not in "fiu":
+            if data.ndim != 2 or data.dtype.kind not in "fiu":
                 raise DataError(f"{path}: {self._data} is no table of numbers (trials, columns)")
             self.shape: tuple[int, int] = data.shape
             self._exact = data.dtype.kind != "f" or data.dtype.itemsize >= 8
@@ -89,8 +86,8 @@ class BdataFile:
         columns = self.columns(key)
         if len(columns) != 1:
             raise DataError(f"{self.path}: {key} has {len(columns)} columns, a label has one")
-        with self._open() as file:
-            return np.asarray(file[self._data][:, int(columns[0])], dtype=np.float64)
+        with open_dataset(self.path, self._data) as data:
+            return np.asarray(data[:, int(columns[0])], dtype=np.float64)
 
     def labels(self, key: str) -> list[str]:
         """Return a label column as text: by its names where there are any, else the number.
@@ -151,18 +148,10 @@ class BdataFile:
             first = int(rows[start])
             stop = int(np.searchsorted(rows, first + step))
             span = slice(first, int(rows[stop - 1]) + 1)
-            with self._open() as file:
-                block = np.asarray(file[self._data][span, low:high])
+            with open_dataset(self.path, self._data) as data:
+                block = np.asarray(data[span, low:high])
             yield slice(start, stop), block[rows[start:stop] - first][:, columns - low]
             start = stop
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[Any]:
-        try:
-            with h5py.File(self.path, "r") as file:
-                yield file
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{self.path} is not a readable bdata file: {error}") from error
 
 
 def choose_columns(file: BdataFile, roi: str) -> NDArray[np.int64]:

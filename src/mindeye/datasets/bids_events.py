@@ -25,6 +25,8 @@ EVENTS_NAME = re.compile(
     rf"(?:_(?:acq|ce|trc|stc|rec|dir)-{LABEL})*(?:_run-(?P<run>\d+))?_events\.tsv"
 )
 MISSING = ("", "n/a", "nan")
+NO_TRIALS = ("fixation", "blank", "catch", "rest")
+"""Names of events that are no trials in any data set."""
 SPLIT_NAMES = {"training": "train", "validation": "val", "testing": "test"}
 """Spellings of the splits that data sets use beside our own."""
 
@@ -42,7 +44,8 @@ class EventsConfig:
     bids_sessions
         Labels of the sessions to read ("01"), all if empty.
     ignore
-        Stimulus ids that are no trials, whatever their case; `n/a` never is.
+        Stimulus ids that are no trials, whatever their case, beside fixation, blank, catch, rest
+        and n/a.
     split_column
         Column that holds train, val and test, if there is one.
     """
@@ -50,7 +53,7 @@ class EventsConfig:
     stimulus_column: str = "stim_file"
     task: str = ""
     bids_sessions: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ("fixation", "blank", "catch", "rest")
+    ignore: tuple[str, ...] = ()
     split_column: str = ""
 
 
@@ -187,7 +190,7 @@ def _read_run(path: Path, config: EventsConfig) -> pd.DataFrame:
         raise DataError(f"{path} has no column {absent[0]}; it has {list(table.columns)}")
     names = table[config.stimulus_column].str.strip()
     ids = names.map(lambda name: _stem(name, path)) if _is_file(config) else names
-    ignored = {word.lower() for word in (*config.ignore, *MISSING)}
+    ignored = {word.lower() for word in (*config.ignore, *NO_TRIALS, *MISSING)}
     kept = ~(ids.str.lower().isin(ignored) | names.str.lower().isin(ignored)).to_numpy()
     rows = np.flatnonzero(kept)
     onset = pd.to_numeric(table["onset"].iloc[rows], errors="coerce").to_numpy(dtype=np.float64)

@@ -10,28 +10,24 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pandas as pd
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.bids_events import LABEL, EventsConfig, find_events, read_events
+from mindeye.datasets.file_formats import read_volume
 from mindeye.datasets.glmsingle_files import (
     SUFFIXES,
     Axes,
     BetaLayout,
     GlmsingleFile,
     find_layout,
-    load_fields,
 )
 from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import Recording
@@ -113,8 +109,7 @@ def read_glmsingle(config: GlmsingleConfig) -> Recording:
     events = find_events(config.bids_root, config.subject, config.events)
     trials = complete_trials(read_events(events, config.events))
     mask = None if config.mask is None else read_mask(config.mask)
-    load = lru_cache(maxsize=1)(load_fields)
-    files = [(GlmsingleFile(p, load), label) for p, label in _find_outputs(config)]
+    files = [(GlmsingleFile(p), label) for p, label in _find_outputs(config)]
     parts = [_part(file, label, trials, mask, config.axes) for file, label in files]
     _check_complete(parts, trials)
     designs = [_check_design(part, trials) for part in parts]
@@ -164,26 +159,9 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     DataError
         If it is unreadable, not three-dimensional, or empty.
     """
-    try:
-        image = nibabel.load(path)
-        values = np.asarray(image.dataobj)
-    except (
-        ImageFileError,
-        OSError,
-        EOFError,
-        ValueError,
-        AttributeError,
-        zlib.error,
-    ) as error:
-        raise DataError(f"{path} is not a readable NIfTI: {error}") from error
-    if values.ndim == 4 and values.shape[3] == 1:
-        values = values[..., 0]
-    mask = np.asarray(values > 0)
-    if mask.ndim != 3 or not mask.any():
-        raise DataError(
-            f"{path} has shape {values.shape} and {int(mask.sum())} voxels above 0; a mask has "
-            "three axes and some voxels"
-        )
+    mask = read_volume(path, "mask") > 0
+    if not mask.any():
+        raise DataError(f"{path} has no voxel above 0; a mask has some")
     return mask
 
 
@@ -213,10 +191,11 @@ def _find_outputs(config: GlmsingleConfig) -> list[tuple[Path, str]]:
 
 
 def _output_in(paths: list[Path]) -> Path | None:
-    there = [p for p in paths if p.is_file()]
+    """Return the one output there is; a pickle counts only where nothing else is there."""
+    there = [p for p in paths if p.is_file() and p.suffix != ".npy"]
     if len(there) > 1:
         raise DataError(f"{there[0]} and {there[1]} both are betas; name the file, or keep one")
-    return there[0] if there else None
+    return next((p for p in [*there, *paths] if p.is_file()), None)
 
 
 def _part(
@@ -264,8 +243,10 @@ def _check_design(part: _Part, trials: pd.DataFrame) -> str:
     path = next((p for p in beside if p.is_file()), None)
     if path is None:
         return "not checked, no DESIGNINFO beside the betas"
-    file = GlmsingleFile(path)
+    if path.suffix == ".npy":
+        return "not checked, DESIGNINFO.npy is a pickle"
     try:
+        file = GlmsingleFile(path)
         order, runs = (_numbers(file.field(name)) for name in ("stimorder", "numtrialrun"))
     except DataError as error:
         return f"not checked, {error}"

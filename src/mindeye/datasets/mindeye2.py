@@ -22,25 +22,25 @@ file ("renorm") was fitted without the shared pictures. Not checked against the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.data.splits import SPLITS, check_disjoint
 from mindeye.data.trials import complete_trials
+from mindeye.datasets.file_formats import open_dataset
 from mindeye.datasets.recording import Recording
-from mindeye.datasets.shard_trials import TRIALS_A_SESSION
 from mindeye.datasets.tar_index import Sample, find_shards, index_shard
 from mindeye.errors import DataError, UsageError
 from mindeye.progress import track
 
-PICTURE, SUBJECT, SESSION, RUN, TRIAL, ROW = range(6)
+TRIALS_A_SESSION = 750
+PICTURE, SUBJECT, SESSION, RUN, _, ROW = range(6)
 SCALED = (
     "z-scored within sessions by the source; by its authors' word on trials of unshared pictures"
 )
@@ -53,7 +53,7 @@ class MindEye2Config:
     Parameters
     ----------
     subject
-        subj01 to subj08.
+        Name of the subject, subj01 to subj08.
     test_trials
         ``new_test``, shared pictures of all sessions, or ``test``, those of the sessions that
         were public before; with ``test`` the later trials of shared pictures are left out.
@@ -65,8 +65,6 @@ class MindEye2Config:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"subj0[1-8]", self.subject):
             raise UsageError(f"subject {self.subject!r} is not one of subj01 ... subj08")
-        if self.test_trials not in ("new_test", "test"):
-            raise UsageError(f"test_trials is {self.test_trials!r}; it may be new_test or test")
 
 
 def read_mindeye2(root: Path, config: MindEye2Config) -> Recording:
@@ -91,24 +89,36 @@ def read_mindeye2(root: Path, config: MindEye2Config) -> Recording:
     """
     betas = root / f"betas_all_{config.subject}_fp32_renorm.hdf5"
     pictures = root / "coco_images_224_float16.hdf5"
-    count, width = _shape(betas, "betas", "f", (-1, -1))
-    known = _shape(pictures, "images", "f", (-1, 3, -1, -1))[0]
+    count, width = _shape(betas, "betas", 2)
+    known = _shape(pictures, "images", 4)[0]
     folder = root / "wds" / config.subject
-    shards = {
-        "train": find_shards(folder / "train", ""),
-        "test": find_shards(folder / config.test_trials, ""),
-    }
-    trials = _trials(shards, config, rows=count, pictures=known)
-    ids = sorted(set(trials["stimulus_id"]), key=int)
-    rows = trials["trial"].to_numpy()
+    shards = [("train", path) for path in find_shards(folder / "train", "")]
+    shards += [("test", path) for path in find_shards(folder / config.test_trials, "")]
+    if {split for split, _ in shards} != {"train", "test"}:
+        raise DataError(f"no shards train/0.tar and {config.test_trials}/0.tar in {folder}")
+    trials = _trials(shards, int(config.subject[-2:]), rows=count, pictures=known)
+    sessions, rows = (trials[name].to_numpy(dtype=np.int64) for name in ("session", "trial"))
+
+    def read_betas(session: int) -> NDArray[np.float32]:
+        start = (session - 1) * TRIALS_A_SESSION
+        # One slice, then the rows wanted: h5py reads a list of rows one by one.
+        with open_dataset(betas, "betas") as data:
+            block = data[start : start + TRIALS_A_SESSION]
+        return np.asarray(block[rows[sessions == session] - start], dtype=np.float32)
+
+    def read_pictures(stimulus_ids: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
+        with open_dataset(pictures, "images") as data:
+            for stimulus_id in stimulus_ids:
+                yield _picture(np.asarray(data[int(stimulus_id)]), stimulus_id, pictures)
+
     return Recording(
         subject=config.subject,
         trials=trials,
-        stimuli=pd.DataFrame({"stimulus_id": ids}),
+        stimuli=pd.DataFrame({"stimulus_id": sorted(set(trials["stimulus_id"]), key=int)}),
         voxels=pd.DataFrame({"voxel": np.arange(width)}),
-        read_betas=_betas_reader(betas, trials["session"].to_numpy(), rows),
-        read_pictures=_pictures_reader(pictures, known),
-        inputs=(betas, pictures, *shards["train"], *shards["test"]),
+        read_betas=read_betas,
+        read_pictures=read_pictures,
+        inputs=(betas, pictures, *(path for _, path in shards)),
         info={
             "source": "MindEye2's files of NSD (huggingface pscotti/mindeyev2)",
             "licence": "NSD terms of use (http://naturalscenesdataset.org)",
@@ -121,37 +131,43 @@ def read_mindeye2(root: Path, config: MindEye2Config) -> Recording:
     )
 
 
+def _shape(path: Path, name: str, axes: int) -> tuple[int, ...]:
+    with open_dataset(path, name) as data:
+        if data.dtype.kind != "f" or data.ndim != axes or 0 in data.shape:
+            raise DataError(
+                f"{path}: {name} has shape {data.shape} and type {data.dtype}; it must be floating "
+                f"numbers with {axes} axes"
+            )
+        return tuple(int(n) for n in data.shape)
+
+
 def _trials(
-    shards: dict[str, list[Path]], config: MindEye2Config, *, rows: int, pictures: int
+    shards: list[tuple[str, Path]], subject: int, *, rows: int, pictures: int
 ) -> pd.DataFrame:
     """Return the trial table in the order of the experiment; `trial` is the row of the betas."""
-    found: list[dict[str, Any]] = []
-    every = [(split, path) for split, paths in shards.items() for path in paths]
-    for split, path in track(every, "trials"):
+    found = []
+    for split, path in track(shards, "trials"):
         for sample in index_shard(path):
             values = _behaviour(sample)
-            _check_numbers(sample, values, int(config.subject[-2:]), rows, pictures)
+            _check_numbers(sample, values, subject, rows, pictures)
             found.append(
                 {
-                    "session": values[ROW] // TRIALS_A_SESSION + 1,
+                    "session": values[SESSION],
                     "run": values[RUN],
                     "trial": values[ROW],
                     "stimulus_id": str(values[PICTURE]),
                     "split": split,
-                    "sample": str(sample),
                 }
             )
     table = pd.DataFrame(found).sort_values("trial", kind="stable", ignore_index=True)
-    twice = np.flatnonzero(table["trial"].duplicated().to_numpy())
-    if twice.size:
-        row = int(twice[0])
+    twice = table["trial"].duplicated()
+    if twice.any():
         raise DataError(
-            f"{table['sample'].iloc[row]} is trial {table['trial'].iloc[row]}, as is "
-            f"{table['sample'].iloc[row - 1]}"
+            f"trial {table['trial'][twice].iloc[0]} is in two samples of {shards[0][1].parents[1]}"
         )
     groups = table.groupby("split")["stimulus_id"].unique()
     check_disjoint({s: sorted(groups[s]) for s in SPLITS if s in groups})
-    return complete_trials(table.drop(columns="sample"))
+    return complete_trials(table)
 
 
 def _behaviour(sample: Sample) -> list[int]:
@@ -184,57 +200,10 @@ def _check_numbers(
         )
 
 
-def _shape(path: Path, name: str, kind: str, wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a dataset; -1 in `wanted` stands for any length but 0."""
-    try:
-        with h5py.File(path, "r") as file:
-            data = file.get(name)
-            if not isinstance(data, h5py.Dataset):
-                raise DataError(f"{path} has no dataset {name!r}; it has {sorted(file)[:5]}")
-            shape, dtype = tuple(int(n) for n in data.shape), data.dtype
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path} is missing, cut off or not HDF5 ({error}); fetch it") from error
-    fits = len(shape) == len(wanted) and dtype.kind == kind
-    if not fits or any(n == 0 or w not in (-1, n) for n, w in zip(shape, wanted, strict=True)):
-        words = ["any" if w == -1 else str(w) for w in wanted]
-        raise DataError(
-            f"{path}: {name} has shape {shape} and type {dtype}; it must be floating numbers of "
-            f"shape ({', '.join(words)})"
-        )
-    return shape
-
-
-def _rows(path: Path, name: str, rows: slice | int) -> NDArray[Any]:
-    try:
-        with h5py.File(path, "r") as file:
-            return np.asarray(file[name][rows])
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: {name} cannot be read at {rows}: {error}") from error
-
-
-def _betas_reader(
-    path: Path, sessions: NDArray[np.int64], rows: NDArray[np.int64]
-) -> Callable[[int], NDArray[np.float32]]:
-    def read(session: int) -> NDArray[np.float32]:
-        start = (session - 1) * TRIALS_A_SESSION
-        # One slice, then the rows wanted: a list of rows is read one by one.
-        block = _rows(path, "betas", slice(start, start + TRIALS_A_SESSION))
-        return np.asarray(block[rows[sessions == session] - start], dtype=np.float32)
-
-    return read
-
-
-def _pictures_reader(
-    path: Path, known: int
-) -> Callable[[Sequence[str]], Iterator[NDArray[np.uint8]]]:
-    def read(stimulus_ids: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
-        for stimulus_id in stimulus_ids:
-            if not stimulus_id.isdigit() or int(stimulus_id) >= known:
-                raise DataError(f"{path} has no picture {stimulus_id!r}; there are {known}")
-            image = _rows(path, "images", int(stimulus_id)).astype(np.float32)
-            if not (image.min() >= -1e-3 and image.max() <= 1 + 1e-3):
-                raise DataError(f"{path}: picture {stimulus_id} is not in [0, 1]")
-            scaled = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-            yield np.ascontiguousarray(scaled.transpose(1, 2, 0))
-
-    return read
+def _picture(image: NDArray[np.floating], stimulus_id: str, path: Path) -> NDArray[np.uint8]:
+    """Turn an image (3, H, W) in [0, 1] into a picture (H, W, 3), 0..255."""
+    image = image.astype(np.float32)
+    if not (image.min() >= -1e-3 and image.max() <= 1 + 1e-3):
+        raise DataError(f"{path}: picture {stimulus_id} is not in [0, 1]")
+    scaled = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(scaled.transpose(1, 2, 0))

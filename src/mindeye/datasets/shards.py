@@ -16,9 +16,8 @@ One sample is one picture, its members are
   Algonauts shards, which writes the same members; that of MindEye1 was never published);
 * `coco73k.npy` (1,), the picture's 73k index from 0: the script uses it as row of `imgBrick`;
 * `trial.npy` (1,), the place of the picture's first presentation in the experiment, from 0
-  (`np.where(indices == picture)[0][0]` there). The other presentations' places are not stored:
-  sessions are known only with the order of all trials (`ShardsConfig.order`), which is checked
-  against `trial.npy`; without it every trial is put into session 0, "not known".
+  (`np.where(indices == picture)[0][0]` there). The other presentations' places are not stored, so
+  that sessions are not known: every trial is put into session 0.
 
 Betas were z-scored by the source within sessions, over all trials: statistics of test trials are
 in them. Issue 38 counts 5,970 distinct pictures in an epoch of the training loader; that loader
@@ -33,8 +32,8 @@ Shards that `mindeye.datasets.shards_export` writes have a further member `prese
 
 from __future__ import annotations
 
+import io
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,28 +43,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.data.images import read_picture
 from mindeye.data.splits import SPLITS, check_disjoint
+from mindeye.data.trials import complete_trials
 from mindeye.datasets.recording import Recording
-from mindeye.datasets.shard_samples import (
-    ShardSample,
-    check_filled,
-    decode_picture,
-    describe,
-    presentations,
-)
-from mindeye.datasets.shard_trials import (
-    TRIALS_A_SESSION,
-    places_by_picture,
-    read_order,
-    trial_table,
-    trials_of,
-)
-from mindeye.datasets.tar_index import find_shards, index_shard
-from mindeye.errors import DataError, UsageError
+from mindeye.datasets.tar_index import Sample, find_shards, index_shard
+from mindeye.errors import DataError
 from mindeye.progress import track
 
 FOLDERS = ("webdataset_avg_split", "webdataset_avg_new")
 EXPORT_FORMAT = "mindeye shards 1"
+PICTURES_OF_NSD = 73_000
 SOURCE = "MedARC's webdataset shards of NSD (MindEye1)"
 LICENCE = "NSD terms of use (http://naturalscenesdataset.org)"
 SCALED = (
@@ -80,36 +68,31 @@ class ShardsConfig:
     Parameters
     ----------
     subject
-        As in the names of the files.
+        Name of the subject, as in the names of the files.
     voxels
         Member that holds the betas, (rows, V).
-    trust_counts
-        Take `num_uniques` as it is and do not look whether the rows beyond it are filled in.
-    order
-        The pictures of all trials in the order of the experiment, see `read_order`; gives every
-        trial its session (from 1, 750 trials each) and place.
     """
 
     subject: str = "subj01"
     voxels: str = "nsdgeneral.npy"
-    trust_counts: bool = False
-    order: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_subject_name(self.subject)
 
 
-def check_subject_name(subject: str) -> None:
-    """Raise UsageError for a name that cannot be part of a file's name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", subject):
-        raise UsageError(f"subject {subject!r} may hold letters, digits, _ and - only")
+@dataclass(frozen=True)
+class _Picture:
+    """A sample's small members: its picture, its split, and where its rows were presented."""
+
+    sample: Sample
+    split: str
+    coco73k: int
+    count: int
+    trial: int
 
 
 def read_shards(root: Path, config: ShardsConfig) -> Recording:
     """Read the shards of one subject.
 
     Only tar headers and the small members are read at once. Betas are read a session at a time;
-    published shards without `order` are one session, about 1.8 GB of float32 for a full subject.
+    published shards are one session, about 1.8 GB of float32 for a full subject.
 
     Parameters
     ----------
@@ -128,27 +111,27 @@ def read_shards(root: Path, config: ShardsConfig) -> Recording:
     """
     root = next((root / f for f in FOLDERS if (root / f).is_dir()), root)
     metadata = _metadata(root, config.subject)
-    samples, shards = _samples(root, config)
-    _check_totals(samples, metadata, root)
-    shape, _ = samples[0].sample.header(config.voxels)
-    names = _stimulus_names(samples, metadata, root)
-    trials = trial_table(samples, names, _shown(samples, metadata, config))
-    first = dict(reversed(list(zip(names, samples, strict=True))))
+    exported = metadata.get("format") == EXPORT_FORMAT
+    shards, samples = _samples(root, config.subject)
+    names = [str(s.coco73k) for s in samples]
+    if exported:
+        _check_totals(samples, metadata, root)
+        known = metadata.get("stimulus_ids")
+        names = names if known is None else [str(known[s.coco73k]) for s in samples]
+    _check_splits(names, samples)
+    trials = _trial_table(samples, names, exported=exported)
     stimuli = pd.DataFrame({"stimulus_id": list(dict.fromkeys(names))})
-    captions = _captions(metadata, stimuli["stimulus_id"].tolist())
-    if captions is not None:
-        stimuli["caption"] = captions
-    inputs = [*shards, *([] if config.order is None else [config.order])]
-    if metadata:
-        inputs.append(root / f"metadata_{config.subject}.json")
+    if isinstance(metadata.get("captions"), dict):
+        stimuli["caption"] = [str(metadata["captions"].get(s, "")) for s in stimuli["stimulus_id"]]
+    tables = [root / f"metadata_{config.subject}.json"] if metadata else []
     return Recording(
         subject=config.subject,
         trials=trials.drop(columns=["sample", "row"]),
         stimuli=stimuli,
-        voxels=_voxels(root, config.subject, shape[-1]),
-        read_betas=_betas_reader(samples, trials, config),
-        read_pictures=_pictures_reader(first),
-        inputs=tuple(inputs),
+        voxels=_voxels(root, samples[0].sample, config),
+        read_betas=_betas_reader(samples, trials, config.voxels),
+        read_pictures=_pictures_reader(names, samples),
+        inputs=(*shards, *tables),
         info={
             "source": str(metadata.get("source", SOURCE)),
             "licence": str(metadata.get("licence", LICENCE)),
@@ -177,79 +160,93 @@ def _metadata(root: Path, subject: str) -> dict[str, Any]:
     return content
 
 
-def _samples(root: Path, config: ShardsConfig) -> tuple[list[ShardSample], list[Path]]:
+def _samples(root: Path, subject: str) -> tuple[list[Path], list[_Picture]]:
     shards = [
         (split, path)
         for split in SPLITS
-        for path in find_shards(root / split, f"{split}_{config.subject}_", required=False)
+        for path in find_shards(root / split, f"{split}_{subject}_")
     ]
     if not shards:
         raise DataError(
-            f"no shards of {config.subject} at {root}/train/train_{config.subject}_0.tar ...; give "
+            f"no shards of {subject} at {root}/train/train_{subject}_0.tar ...; give "
             "the folder that holds train, val and test"
         )
-    found: list[ShardSample] = []
-    for split, path in track(shards, "shards"):
-        found += [describe(sample, split, config.voxels) for sample in index_shard(path)]
-    widths = {s.sample.header(config.voxels)[0][-1]: s.sample for s in found}
-    if len(widths) != 1:
-        parts = ", ".join(f"{v} in {s}" for v, s in list(widths.items())[:2])
-        raise DataError(f"samples have different numbers of voxels: {parts}")
-    return found, [path for _, path in shards]
+    samples = [
+        _describe(sample, split)
+        for split, path in track(shards, "shards")
+        for sample in index_shard(path)
+    ]
+    return [path for _, path in shards], samples
 
 
-def _check_totals(samples: list[ShardSample], metadata: dict[str, Any], root: Path) -> None:
+def _describe(sample: Sample, split: str) -> _Picture:
+    count = sample.number("num_uniques.npy")
+    picture, trial = sample.number("coco73k.npy"), sample.number("trial.npy")
+    if count < 1:
+        raise DataError(f"{sample}: num_uniques is {count}; it counts presentations")
+    if not 0 <= picture < PICTURES_OF_NSD:
+        raise DataError(f"{sample}: coco73k is {picture}; it runs from 0 to {PICTURES_OF_NSD - 1}")
+    if not {"jpg", "png"} & set(sample.members):
+        raise DataError(f"{sample} has no picture; it has {sorted(sample.members)}, not jpg or png")
+    return _Picture(sample, split, picture, count, trial)
+
+
+def _check_totals(samples: list[_Picture], metadata: dict[str, Any], root: Path) -> None:
     """Compare counts with an export's metadata; published totals are not known to be exact."""
-    if metadata.get("format") != EXPORT_FORMAT:
-        return
     for split in SPLITS:
-        count = sum(s.split == split for s in samples)
-        if metadata.get("totals", {}).get(split) != count:
+        count, total = sum(s.split == split for s in samples), metadata["totals"].get(split)
+        if total != count:
             raise DataError(
-                f"{root / split} holds {count} samples, the metadata says "
-                f"{metadata.get('totals', {}).get(split)}; a shard is missing or too many"
+                f"{root / split} holds {count} samples, the metadata says {total}; a shard is "
+                "missing or too many"
             )
 
 
-def _stimulus_names(samples: list[ShardSample], metadata: dict[str, Any], root: Path) -> list[str]:
-    """Return the stimulus id of every sample: the 73k index, or what an export's list says."""
-    listed = metadata.get("stimulus_ids")
-    if listed is None:
-        names = [str(s.picture) for s in samples]
-    else:
-        top = max(s.picture for s in samples)
-        if not isinstance(listed, list) or top >= len(listed):
-            raise DataError(f"the metadata in {root} lists no stimulus id for coco73k {top}")
-        names = [str(listed[s.picture]) for s in samples]
+def _check_splits(names: list[str], samples: list[_Picture]) -> None:
     groups: dict[str, set[str]] = {split: set() for split in SPLITS}
     for name, sample in zip(names, samples, strict=True):
         groups[sample.split].add(name)
     check_disjoint({split: sorted(members) for split, members in groups.items()})
-    return names
 
 
-def _shown(
-    samples: list[ShardSample], metadata: dict[str, Any], config: ShardsConfig
-) -> list[NDArray[np.int64]] | None:
-    """Return session, run and trial (count, 3) of every sample's rows; None if not known."""
-    if metadata.get("format") == EXPORT_FORMAT:
-        return [presentations(s) for s in samples]
-    if config.order is None:
-        return None
-    places = places_by_picture(read_order(config.order, config.subject))
-    trials = [trials_of(s, places) for s in samples]
-    return [np.stack([t // TRIALS_A_SESSION + 1, np.zeros_like(t), t], axis=1) for t in trials]
+def _trial_table(samples: list[_Picture], names: list[str], *, exported: bool) -> pd.DataFrame:
+    """Return the trial table, with the sample and the row of the betas that each trial is.
+
+    Exported shards say session, run and trial of every row; in published ones all are put into
+    session 0, and `first_trial` is the place of a picture's first presentation.
+    """
+    counts = [s.count for s in samples]
+    table = pd.DataFrame(
+        {
+            "sample": np.repeat(np.arange(len(samples)), counts),
+            "row": np.concatenate([np.arange(n) for n in counts]),
+            "stimulus_id": np.repeat(np.asarray(names, dtype=object), counts),
+            "split": np.repeat(np.asarray([s.split for s in samples], dtype=object), counts),
+        }
+    )
+    if exported:
+        keys = ["session", "run", "trial"]
+        rows = [s.sample.array("presentations.npy")[: s.count] for s in samples]
+        table[keys] = np.concatenate(rows).reshape(len(table), len(keys))
+        table = table.sort_values([*keys, "sample", "row"], kind="stable", ignore_index=True)
+        first = table
+    else:
+        keys = ["first_trial"]
+        table["first_trial"] = np.repeat([s.trial for s in samples], counts)
+        first = table[table["row"] == 0]
+    twice = first[first.duplicated([*keys, "stimulus_id"])]
+    if len(twice):
+        sample = samples[int(twice["sample"].iloc[0])].sample
+        raise DataError(
+            f"{sample} holds the same presentation as another sample: stimulus "
+            f"{twice['stimulus_id'].iloc[0]}, {twice[keys].iloc[0].to_dict()}"
+        )
+    return complete_trials(table)
 
 
-def _captions(metadata: dict[str, Any], stimulus_ids: list[str]) -> list[str] | None:
-    known = metadata.get("captions")
-    if not isinstance(known, dict):
-        return None
-    return [str(known.get(s, "")) for s in stimulus_ids]
-
-
-def _voxels(root: Path, subject: str, count: int) -> pd.DataFrame:
-    path = root / f"voxels_{subject}.csv"
+def _voxels(root: Path, sample: Sample, config: ShardsConfig) -> pd.DataFrame:
+    count = _betas_of(sample, config.voxels).shape[1]
+    path = root / f"voxels_{config.subject}.csv"
     if not path.is_file():
         return pd.DataFrame({"voxel": np.arange(count)})
     try:
@@ -261,18 +258,33 @@ def _voxels(root: Path, subject: str, count: int) -> pd.DataFrame:
     return table
 
 
+def _betas_of(sample: Sample, name: str) -> NDArray[Any]:
+    betas = sample.array(name)
+    if betas.ndim != 2 or betas.dtype.kind != "f" or 0 in betas.shape:
+        raise DataError(
+            f"{sample}: {name} has shape {betas.shape} and type {betas.dtype}; betas are floating "
+            "numbers of shape (presentations, voxels)"
+        )
+    return betas
+
+
 def _betas_reader(
-    samples: list[ShardSample], trials: pd.DataFrame, config: ShardsConfig
+    samples: list[_Picture], trials: pd.DataFrame, name: str
 ) -> Callable[[int], NDArray[np.float32]]:
+    width = _betas_of(samples[0].sample, name).shape[1]
+
     def read(session: int) -> NDArray[np.float32]:
         chosen = trials[trials["session"] == session].reset_index(drop=True)
-        width = samples[0].sample.header(config.voxels)[0][-1]
         betas = np.empty((len(chosen), width), dtype=np.float32)
         groups = {int(str(n)): rows for n, rows in chosen.groupby("sample")}
         for number, rows in track(groups.items(), "betas", total=len(groups)):
-            values = samples[number].sample.array(config.voxels)
-            if not config.trust_counts:
-                check_filled(samples[number], values)
+            sample = samples[number]
+            values = _betas_of(sample.sample, name)
+            if values.shape[1] != width or len(values) < sample.count:
+                raise DataError(
+                    f"{sample.sample} has betas of shape {values.shape}; {sample.count} "
+                    f"presentations of {width} voxels were expected"
+                )
             betas[rows.index.to_numpy()] = values[rows["row"].to_numpy()]
         return betas
 
@@ -280,12 +292,18 @@ def _betas_reader(
 
 
 def _pictures_reader(
-    first: dict[str, ShardSample],
+    names: list[str], samples: list[_Picture]
 ) -> Callable[[Sequence[str]], Iterator[NDArray[np.uint8]]]:
+    first = {name: s.sample for name, s in reversed(list(zip(names, samples, strict=True)))}
+
     def read(stimulus_ids: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
         for stimulus_id in stimulus_ids:
             if stimulus_id not in first:
                 raise DataError(f"the shards hold no stimulus {stimulus_id!r}")
-            yield decode_picture(first[stimulus_id].sample)
+            sample = first[stimulus_id]
+            # jpg before png, as in the published loader's rename(images="jpg;png").
+            name = "jpg" if "jpg" in sample.members else "png"
+            file = io.BytesIO(sample.read(name))
+            yield read_picture(file, name=f"{sample}: {name}", formats=("JPEG", "PNG"))
 
     return read

@@ -14,6 +14,7 @@ samples. Bytes depend on the subject, the config and the version of the JPEG enc
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,8 +27,7 @@ from PIL import Image
 
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject
-from mindeye.datasets.shard_samples import PICTURES_OF_NSD
-from mindeye.datasets.shards import EXPORT_FORMAT, check_subject_name
+from mindeye.datasets.shards import EXPORT_FORMAT, PICTURES_OF_NSD
 from mindeye.errors import DataError, MissingDependencyError, UsageError
 from mindeye.files import atomic_path, read_json, write_json, write_text
 from mindeye.progress import track
@@ -101,7 +101,8 @@ def export_shards(subject: Subject, out: Path, config: ExportConfig) -> list[Pat
     """
     writer = _tar_writer()
     name = str(subject.info.get("subject", "subj01"))
-    check_subject_name(name)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise UsageError(f"subject {name!r} may hold letters, digits, _ and - only")
     plan = _plan(subject, config)
     metadata = _metadata(subject, name, plan, config)
     path = out / f"metadata_{name}.json"

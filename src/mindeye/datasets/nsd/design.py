@@ -19,14 +19,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.io import whosmat
 
 from mindeye.data.trials import complete_trials
-from mindeye.datasets.mat_check import load_mat
+from mindeye.datasets.file_formats import load_mat
 from mindeye.datasets.nsd.layout import SESSIONS_HELD, SUBJECTS, require_file
 from mindeye.errors import DataError
 
@@ -76,27 +76,26 @@ def read_design(path: Path) -> Design:
         If it is missing, unreadable, or breaks an invariant named in this module's docstring.
     """
     require_file(path, "trial order (nsd_expdesign.mat)")
-    content = load_mat(path, numbers=KEYS)
-    missing = [k for k in KEYS if k not in content]
-    if missing:
-        raise DataError(f"{path} lacks {missing}; it has {[name for name, *_ in whosmat(path)]}")
-    master, images, shared = (_whole(content[k], k, path) for k in KEYS)
+    content = load_mat(path, KEYS)
+    master, images, shared = (whole_numbers(content[k], k, path) for k in KEYS)
     if images.ndim != 2 or len(images) != SUBJECTS:
         raise DataError(f"subjectim of {path} has shape {images.shape}, not ({SUBJECTS}, pictures)")
     _check(path, master.ravel(), images, shared.ravel())
     return Design(order=master.ravel() - 1, images=images - 1, shared=shared.size)
 
 
-def _whole(values: object, key: str, path: Path) -> Ints:
-    """Return numbers as int64; MATLAB may have saved them as doubles or small unsigned ones."""
-    array = np.asarray(values)
-    kinds = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
-    if not kinds or array.size == 0:
+def whole_numbers(array: NDArray[Any], key: str, path: Path) -> Ints:
+    """Return numbers that count from 1 as int64; MATLAB may have saved them as doubles.
+
+    Raises
+    ------
+    DataError
+        If they are anything else, or larger than any picture's number.
+    """
+    if array.dtype.kind not in "iuf" or array.size == 0:
         raise DataError(f"{key} of {path} holds {array.dtype} of shape {array.shape}, not numbers")
-    if not np.isfinite(array).all() or (array % 1 != 0).any() or (array < 1).any():
+    if not ((array >= 1) & (array % 1 == 0) & (array < 2**31)).all():
         raise DataError(f"{key} of {path} must hold whole numbers that count from 1")
-    if array.max() > np.iinfo(np.int32).max:
-        raise DataError(f"{key} of {path} holds {array.max()}, which is no picture's number")
     return array.astype(np.int64)
 
 

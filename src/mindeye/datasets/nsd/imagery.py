@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,14 +46,8 @@ from mindeye.datasets.nsd.imagery_tables import (
     runs_of,
     set_of,
 )
-from mindeye.datasets.nsd.layout import NsdPaths
-from mindeye.datasets.nsd.single_session import (
-    SATURATION,
-    SESSION,
-    SingleSessionConfig,
-    need_file,
-    open_session,
-)
+from mindeye.datasets.nsd.layout import require_file
+from mindeye.datasets.nsd.single_session import SESSION, SingleSessionConfig, open_session
 from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import Recording
 from mindeye.errors import ConfigError, DataError
@@ -90,17 +84,10 @@ class ImageryConfig(SingleSessionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in (
-            ("betas", get_args(ImageryBetas)),
-            ("task", get_args(Task)),
-            ("attention_epoch", get_args(Epoch)),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name}={getattr(self, name)!r}: choose one of {known}")
         if "conceptual" in self.sets() and self.concept_pictures is None:
             raise ConfigError(
                 "stimulus_sets: conceptual targets are words and have no picture; give a folder of "
-                "stand-ins as concept_pictures, or leave conceptual out"
+                "pictures as concept_pictures, or leave conceptual out"
             )
 
     def sets(self) -> list[str]:
@@ -141,62 +128,43 @@ def read_imagery(root: Path, config: ImageryConfig) -> Recording:
     DataError
         If a file is missing, unreadable, or does not fit the others.
     """
-    paths = NsdPaths(Path(root), config.subject, config.betas)
-    session = open_session(paths, "betas_nsdimagery", config)
-    trials_a_run, rest = divmod(session.file.trials, PARTS)
-    if rest or not trials_a_run:
+    session = open_session(root, config.betas, "betas_nsdimagery", config)
+    root, trials_in_file = session.paths.root, session.file.trials
+    if trials_in_file % PARTS:
         raise DataError(
-            f"{session.file.path} has {session.file.trials} betas, not {PARTS} for every trial of "
+            f"{session.file.path} has {trials_in_file} betas, not {PARTS} for every trial of "
             "a run (720 = 15 x 48: three runs of vision, six of imagery, three of attention twice)"
         )
-    folder = paths.root / "nsddata/experiments/nsdimagery"
-    lists = {s: read_targets(folder / f"{SETS[s]}_pair_list.mat", s) for s in config.sets()}
-    targets = pd.concat(lists.values(), ignore_index=True)
-    files = _find_targets(folder / "rawtargetimages", targets, config)
-    every = _runs(config, trials_a_run)
-    runs = [r for r in every if set_of(r.name) in lists]
-    tables = [_behaviour_path(paths, r.name) for r in runs]
-    trials = pd.concat(
-        [run_trials(r, p, lists[set_of(r.name)]) for r, p in zip(runs, tables, strict=True)]
+    folder = root / "nsddata/experiments/nsdimagery"
+    lists = {s: folder / f"{SETS[s]}_pair_list.mat" for s in config.sets()}
+    targets = pd.concat([read_targets(path, s) for s, path in lists.items()], ignore_index=True)
+    pictures = _find_targets(folder / "rawtargetimages", targets, config)
+    every = runs_of(config.task, trials_in_file // PARTS, epoch=config.attention_epoch)
+    runs = {run: _table_of(root, config.subject, run) for run in every if set_of(run.name) in lists}
+    trials = complete_trials(
+        pd.concat([run_trials(r, p, targets) for r, p in runs.items()]).assign(
+            session=SESSION, task=config.task
+        )
     )
     design = folder / "designmatrixGLMsingle.mat"
-    if design.is_file():
-        check_design(design, runs, trials, epoch=config.attention_epoch)
-    trials = complete_trials(trials.assign(session=SESSION, task=config.task))
-    rows = trials["trial"].to_numpy(dtype=np.int64)
+    designs = (design,) if design.is_file() else ()
+    if designs:
+        check_design(design, list(runs), trials, epoch=config.attention_epoch)
 
-    def session_betas(_: int) -> NDArray[np.float32]:
-        return session.read(rows)
-
-    def pictures(wanted: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
-        for stimulus_id in wanted:
-            if stimulus_id not in files:
+    def read_pictures(stimulus_ids: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
+        for stimulus_id in stimulus_ids:
+            if stimulus_id not in pictures:
                 raise DataError(f"NSD-imagery has no target {stimulus_id!r}")
-            yield read_picture(files[stimulus_id])
+            yield read_picture(pictures[stimulus_id])
 
-    seen = targets["stimulus_id"].isin(trials["stimulus_id"])
-    pair_lists = [folder / f"{SETS[s]}_pair_list.mat" for s in lists]
-    more = [design] if design.is_file() else []
-    return Recording(
-        subject=f"subj{config.subject:02d}",
+    return session.recording(
+        source="NSD-imagery (Kneeland et al. 2025)",
         trials=trials,
-        stimuli=targets[seen].reset_index(drop=True),
-        voxels=session.voxels,
-        read_betas=session_betas,
-        read_pictures=pictures,
-        inputs=(*session.inputs, *tables, *pair_lists, *more, *files.values()),
-        info={
-            "source": "NSD-imagery (Kneeland et al. 2025)",
-            **session.info(paths, config),
-            **_left_out(config, every),
-            "order_checked_with_design_matrix": bool(more),
-        },
-        saturation=SATURATION,
+        stimuli=targets,
+        read_pictures=read_pictures,
+        inputs=(*runs.values(), *lists.values(), *designs, *pictures.values()),
+        info={**_left_out(config, every), "order_checked_with_design_matrix": bool(designs)},
     )
-
-
-def _runs(config: ImageryConfig, trials: int) -> list[Run]:
-    return runs_of(config.task, trials, epoch=config.attention_epoch)
 
 
 def _left_out(config: ImageryConfig, runs: Sequence[Run]) -> dict[str, Any]:
@@ -216,32 +184,26 @@ def _left_out(config: ImageryConfig, runs: Sequence[Run]) -> dict[str, Any]:
 
 def _find_targets(folder: Path, targets: pd.DataFrame, config: ImageryConfig) -> dict[str, Path]:
     """Return the picture of every target by its stimulus id."""
-    if targets["stimulus_id"].duplicated().any():
-        letter = targets["cue"][targets["stimulus_id"].duplicated()].iloc[0]
+    twice = targets["stimulus_id"].duplicated()
+    if twice.any():
+        letter = targets["cue"][twice].iloc[0]
         raise DataError(f"the lists of targets in {folder.parent} use letter {letter} twice")
     files = {}
-    columns = (targets[c].astype(str).tolist() for c in ("stimulus_id", "set", "cue", "target"))
-    for stimulus_id, name, cue, target in zip(*columns, strict=True):
-        path = folder / f"set{SETS[name]}" / target
+    for stimulus_id, name, cue, target in targets.itertuples(index=False):
         if name == "conceptual" and config.concept_pictures is not None:
-            path = _stand_in(config.concept_pictures, target, cue)
-        files[stimulus_id] = need_file(path, f"picture of target {cue}")
+            files[stimulus_id] = _concept_picture(config.concept_pictures, Path(target).stem, cue)
+        else:
+            path = folder / f"set{SETS[name]}" / target
+            files[stimulus_id] = require_file(path, f"picture of target {cue}")
     return files
 
 
-def _stand_in(folder: Path, target: str, cue: str) -> Path:
-    stem = Path(target).stem
-    try:
-        return find_pictures(folder, [stem])[stem]
-    except DataError as error:
-        if not folder.is_dir() or any(p.stem == stem for p in folder.rglob("*")):
-            raise
-        try:
-            return find_pictures(folder, [cue])[cue]
-        except DataError:
-            raise DataError(f"{error}; or by the letter of the concept, {cue}.png") from error
+def _concept_picture(folder: Path, target: str, cue: str) -> Path:
+    names = {path.stem for path in folder.rglob("*")}
+    name = cue if cue in names and target not in names else target
+    return find_pictures(folder, [name])[name]
 
 
-def _behaviour_path(paths: NsdPaths, run: str) -> Path:
-    name = f"nsdimagery_subj{paths.subject:02d}_{run}.tsv"
-    return need_file(paths.root / "nsddata/bdata/nsdimagery" / name, f"trials of run {run}")
+def _table_of(root: Path, subject: int, run: Run) -> Path:
+    name = f"nsdimagery_subj{subject:02d}_{run.name}.tsv"
+    return require_file(root / "nsddata/bdata/nsdimagery" / name, f"trials of run {run.name}")

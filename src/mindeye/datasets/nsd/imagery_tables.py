@@ -1,6 +1,6 @@
 """Tables of NSD-imagery: order of the runs, targets, and which target each trial was about.
 
-Where the facts are from, and what was not established: see `nsd_imagery`.
+Where the facts are from, and what was not established: see `nsd.imagery`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.sparse import issparse
 
-from mindeye.datasets.nsd.single_session import read_mat
+from mindeye.datasets.file_formats import load_mat
+from mindeye.datasets.nsd.layout import require_file
 from mindeye.datasets.picture_folder import is_inside
 from mindeye.errors import DataError
 
@@ -42,16 +41,16 @@ class Run:
     Parameters
     ----------
     number
-        From 0.
+        Place of the run in the session, from 0.
     name
-        Like ``imgA_1``: task, set, repetition.
+        Task, set of targets and repetition, like ``imgA_1``.
     rows
-        (trials,) rows of the file of betas, from 0.
+        Rows of the file of betas that stand for the run's trials, from 0.
     """
 
     number: int
     name: str
-    rows: NDArray[np.int64]
+    rows: range
 
 
 def runs_of(task: Task, trials: int, *, epoch: Epoch = "cue") -> list[Run]:
@@ -60,8 +59,8 @@ def runs_of(task: Task, trials: int, *, epoch: Epoch = "cue") -> list[Run]:
     second = epoch == "detection"
     for number, name in enumerate(RUNS):
         parts = 2 if name.startswith("att") else 1
-        rows = start + parts * np.arange(trials, dtype=np.int64) + (parts - 1) * second
         if name.startswith(TASKS[task]):
+            rows = range(start + (parts - 1) * second, start + parts * trials, parts)
             runs.append(Run(number, name, rows))
         start += parts * trials
     return runs
@@ -80,7 +79,8 @@ def read_targets(path: Path, stimulus_set: str) -> pd.DataFrame:
     DataError
         If the file is missing, unreadable or does not list six targets.
     """
-    cells = read_mat(path, f"targets of the {stimulus_set} set", "pair_list")
+    require_file(path, f"targets of the {stimulus_set} set")
+    cells = load_mat(path, ["pair_list"])["pair_list"]
     if cells.shape != (TARGETS, 3):
         raise DataError(
             f"pair_list of {path} has shape {cells.shape}, not ({TARGETS}, 3): number, name, letter"
@@ -140,15 +140,14 @@ def run_trials(run: Run, path: Path, targets: pd.DataFrame) -> pd.DataFrame:
             f"{condition.iloc[row]!r}; in imagery the cued target is the imagined one"
         )
     shown = (cue if run.name.startswith("att") else condition).to_numpy()
-    unknown = sorted(set(shown) - set(targets["cue"]))
+    letters = targets.loc[targets["set"] == set_of(run.name), "cue"].tolist()
+    unknown = sorted(set(shown) - set(letters))
     if unknown:
-        raise DataError(
-            f"{path} names target {unknown[0]!r}; the set has {targets['cue'].tolist()}"
-        )
+        raise DataError(f"{path} names target {unknown[0]!r}; the set has {letters}")
     return pd.DataFrame(
         {
             "run": run.number,
-            "trial": run.rows,
+            "trial": np.asarray(run.rows),
             "stimulus_id": [f"imagery_{letter}" for letter in shown],
             "run_name": run.name,
             "cue": cue.to_numpy(),
@@ -169,13 +168,13 @@ def check_design(
     DataError
         If the file is malformed or the orders differ.
     """
-    cells = read_mat(path, "design of the GLM", "stimulus").ravel()
+    from scipy.sparse import issparse
+
+    cells = load_mat(path, ["stimulus"])["stimulus"].ravel()
     if len(cells) != len(RUNS):
         raise DataError(f"stimulus of {path} has {len(cells)} cells, not {len(RUNS)} runs")
     for run in runs:
         own = trials[trials["run"] == run.number]
-        if own.empty:
-            continue
         cell = cells[run.number]
         design = np.asarray(cell.toarray() if issparse(cell) else cell)
         if design.ndim != 2 or design.dtype.kind not in "biuf":

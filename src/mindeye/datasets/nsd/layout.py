@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mindeye.errors import ConfigError, DataError
 
@@ -28,9 +28,14 @@ GRIDS = (
 BETA_SCALE = 300
 """Betas are stored as int16, percent signal change times 300 (NSD Data Manual, "Functional data
 (NSD)", file format issues for betas)."""
+SATURATION = (2**15 - 1) / BETA_SCALE
+UNITS = f"percent signal change (int16 / {BETA_SCALE})"
+LICENCE = "NSD terms and conditions of use (signed by everyone who downloads it)"
 MARKER = "mindeye_miniature.json"
 """Lies at the root of a tree that was simulated, so that nobody takes it for data of a person."""
 HINT = "get it with `mindeye fetch nsd`"
+
+SESSION_NUMBER = r"(?!00)\d{2}"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 _ROI = re.compile(rf"({_NAME.pattern})(?::(\d+(?:\+\d+)*))?")
@@ -69,16 +74,21 @@ class NsdConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.subject <= SUBJECTS:
             raise ConfigError(f"subject={self.subject}: NSD has subjects 1 to {SUBJECTS}")
-        if self.betas not in get_args(Betas):
-            raise ConfigError(f"betas={self.betas!r}: choose one of {get_args(Betas)}")
-        if self.file_format not in get_args(FileFormat):
-            raise ConfigError(f"file_format={self.file_format!r}: choose auto, hdf5 or nii")
+        refuse_unknown_choices(self)
         if not 0 <= self.min_noise_ceiling < 1:
             raise ConfigError(
                 f"min_noise_ceiling={self.min_noise_ceiling}: a share of variance, 0 to below 1 "
                 "(NSD's own figures are percentages)"
             )
         parse_rois(self.roi)
+
+
+def refuse_unknown_choices(config: Any) -> None:
+    """Raise ConfigError if a field whose type lists its values (`Literal`) has another one."""
+    for name, hint in get_type_hints(type(config)).items():
+        known = get_args(hint)
+        if get_origin(hint) is Literal and getattr(config, name) not in known:
+            raise ConfigError(f"{name}={getattr(config, name)!r}: choose one of {known}")
 
 
 def parse_rois(text: str) -> list[tuple[str, tuple[int, ...]]]:
@@ -161,6 +171,42 @@ class NsdPaths:
         return self.betas / f"betas_session{session:02d}.{suffix}"
 
 
+def find_betas(paths: NsdPaths, name: str, file_format: FileFormat) -> dict[str, Path]:
+    """Return the files of betas whose name fits a pattern, by their name without suffix.
+
+    Parameters
+    ----------
+    paths
+        Where the subject's files are.
+    name
+        Regular expression of the name without suffix.
+    file_format
+        Which files count; `auto` takes both kinds, and HDF5 where both are there.
+
+    Raises
+    ------
+    DataError
+        If there is none, or a folder is in the place of one.
+    """
+    suffixes = {"hdf5": (".hdf5",), "nii": (".nii.gz",), "auto": (".nii.gz", ".hdf5")}[file_format]
+    found: dict[str, Path] = {}
+    for suffix in suffixes:  # with auto, HDF5 comes last and wins
+        for path in sorted(paths.betas.glob(f"*{suffix}")):
+            stem = path.name.removesuffix(suffix)
+            if re.fullmatch(name, stem) is None:
+                continue
+            if path.is_dir():
+                raise DataError(f"{path} is a folder; remove it, or fetch it again")
+            if path.is_file():  # no link to nowhere, as a session not fetched may be
+                found[stem] = path
+    if not found:
+        raise DataError(
+            f"no {name.replace(SESSION_NUMBER, 'YY')}{' or '.join(suffixes)} in {paths.betas}; get "
+            f"it with `mindeye fetch nsd --subject {paths.subject}`, or correct --root"
+        )
+    return found
+
+
 def find_sessions(paths: NsdPaths, file_format: FileFormat) -> dict[int, Path]:
     """Return the file of every session present, in order; sessions count from 1.
 
@@ -169,25 +215,8 @@ def find_sessions(paths: NsdPaths, file_format: FileFormat) -> dict[int, Path]:
     DataError
         If there is none, or a folder is in the place of one.
     """
-    suffixes = {"hdf5": ("hdf5",), "nii": ("nii.gz",), "auto": ("nii.gz", "hdf5")}[file_format]
-    found: dict[int, Path] = {}
-    for suffix in suffixes:  # with auto, HDF5 comes last and wins
-        pattern = re.compile(rf"betas_session(\d{{2}})\.{re.escape(suffix)}")
-        for path in sorted(paths.betas.glob(f"betas_session*.{suffix}")):
-            match = pattern.fullmatch(path.name)
-            if match is None or int(match[1]) == 0:
-                continue
-            if path.is_dir():
-                raise DataError(f"{path} is a folder; remove it, or fetch the session again")
-            if path.is_file():  # no link to nowhere, as a session not fetched may be
-                found[int(match[1])] = path
-    if not found:
-        names = " or ".join(f"betas_sessionYY.{s}" for s in suffixes)
-        raise DataError(
-            f"no {names} in {paths.betas}; get it with `mindeye fetch nsd --subject "
-            f"{paths.subject}`, or correct --root"
-        )
-    return dict(sorted(found.items()))
+    files = find_betas(paths, f"betas_session{SESSION_NUMBER}", file_format)
+    return {int(name[-2:]): files[name] for name in sorted(files)}
 
 
 def require_file(path: Path, what: str) -> Path:
@@ -201,8 +230,3 @@ def require_file(path: Path, what: str) -> Path:
     if not path.is_file():
         raise DataError(f"no {what} at {path}; {HINT}, or correct --root")
     return path
-
-
-def reason(error: BaseException) -> str:
-    """Return what a library says of a file in one line; several of theirs have two."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,7 @@
 """What NSD's two extra experiments share: one session, one file of betas, NSD's own voxels.
 
 NSD-synthetic and NSD-imagery were scanned with the eight subjects of NSD on the grids of NSD, and
-their betas are stored like those of an NSD session (`nsd_betas`): int16, percent signal change
+their betas are stored like those of an NSD session (`nsd.betas`): int16, percent signal change
 times 300, in one file `betas_<experiment>.hdf5` or `.nii.gz` of a folder
 `<experiment>betas_<version>` below `nsddata_betas/ppdata/subjAA/func1pt8mm` (NSD Data Manual,
 "Functional data (nsdsynthetic)" and "Functional data (nsdimagery)"; folder and file names as in
@@ -20,22 +20,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.data.subject import load_subject
-from mindeye.datasets.mat_check import load_mat
 from mindeye.datasets.nsd.betas import BetaFile, check_files, inspect_betas, read_betas
 from mindeye.datasets.nsd.layout import (
-    BETA_SCALE,
+    LICENCE,
     MARKER,
+    SATURATION,
     SPACE,
+    UNITS,
     FileFormat,
     NsdConfig,
     NsdPaths,
-    parse_rois,
+    find_betas,
+    refuse_unknown_choices,
 )
-from mindeye.datasets.nsd.voxels import Grid, choose_voxels, read_volume, say_grid, used_files
+from mindeye.datasets.nsd.voxels import choose_voxels, describe_grid, grid_of_region, used_files
+from mindeye.datasets.recording import ReadPictures, Recording
 from mindeye.errors import ConfigError, DataError
 
-LICENCE = "NSD terms and conditions of use (signed by everyone who downloads it)"
-SATURATION = np.iinfo(np.int16).max / BETA_SCALE
 SESSION = 1
 """The one session of an experiment, counted from 1 like those of NSD."""
 KEPT = ("roi", "ncsnr", "file_noise_ceiling")
@@ -70,6 +71,7 @@ class SingleSessionConfig:
 
     def __post_init__(self) -> None:
         self.regions()
+        refuse_unknown_choices(self)
         if self.voxels_of is not None and (self.mask or self.roi != type(self).roi):
             raise ConfigError(
                 "voxels_of says which voxels are read; leave roi and mask out, or leave it out"
@@ -90,29 +92,77 @@ class SingleSessionConfig:
 
 @dataclass(frozen=True)
 class SingleSession:
-    """A session, its header checked and its voxels chosen.
+    """A session whose header is checked and whose voxels are chosen.
 
     Parameters
     ----------
+    paths
+        Where the subject's files are.
+    config
+        Subject, file format and voxels.
     file
-        The betas.
+        The file of betas.
     voxels
-        V rows as in `nsd_voxels.choose_voxels`.
+        V rows as `nsd.voxels.choose_voxels` returns them.
     inputs
         Files read so far.
     """
 
+    paths: NsdPaths
+    config: SingleSessionConfig
     file: BetaFile
     voxels: pd.DataFrame
     inputs: tuple[Path, ...]
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the betas of some trials of the file (rows, V), in percent signal change."""
-        return read_betas(self.file, self.voxels)[rows]
+    def recording(
+        self,
+        *,
+        source: str,
+        trials: pd.DataFrame,
+        stimuli: pd.DataFrame,
+        read_pictures: ReadPictures,
+        inputs: tuple[Path, ...],
+        info: dict[str, Any],
+    ) -> Recording:
+        """Return the recording of some trials of the file.
 
-    def info(self, paths: NsdPaths, config: SingleSessionConfig) -> dict[str, Any]:
-        """Return what is known whichever the experiment."""
-        simulated = (paths.root / MARKER).is_file()
+        Parameters
+        ----------
+        source
+            Name of the experiment.
+        trials
+            Trial table; its column `trial` is the row of the file of betas, from 0.
+        stimuli
+            Table of the pictures, of which those that have trials are kept.
+        read_pictures
+            Reads pictures by their stimulus ids.
+        inputs
+            Files read beside the betas and the voxels.
+        info
+            What is known of this experiment.
+        """
+        rows = trials["trial"].to_numpy(dtype=np.int64)
+        shown = stimuli["stimulus_id"].isin(trials["stimulus_id"])
+
+        def session_betas(_: int) -> NDArray[np.float32]:
+            betas: NDArray[np.float32] = read_betas(self.file, self.voxels)[rows]
+            return betas
+
+        return Recording(
+            subject=f"subj{self.config.subject:02d}",
+            trials=trials,
+            stimuli=stimuli[shown].reset_index(drop=True),
+            voxels=self.voxels,
+            read_betas=session_betas,
+            read_pictures=read_pictures,
+            inputs=(*self.inputs, *inputs),
+            info={"source": source, **self._info(), **info},
+            saturation=SATURATION,
+        )
+
+    def _info(self) -> dict[str, Any]:
+        simulated = (self.paths.root / MARKER).is_file()
+        config = self.config
         chosen = {"roi": config.roi, "mask": config.mask}
         if config.voxels_of is not None:
             chosen = {"voxels_of": str(config.voxels_of)}
@@ -122,55 +172,44 @@ class SingleSession:
             "licence": "CC0-1.0 (made by this software)" if simulated else LICENCE,
             "space": f"{SPACE} (the subject's own, 1.8 mm); order of the voxels: "
             f"{'that of voxels_of' if config.voxels_of else 'C order over (X, Y, Z)'}",
-            "units": f"percent signal change (int16 / {BETA_SCALE})",
-            "betas_version": paths.version,
+            "units": UNITS,
+            "betas_version": self.paths.version,
             "grid": list(self.file.grid),
             "trials_in_file": self.file.trials,
             **chosen,
         }
 
 
-def open_session(paths: NsdPaths, name: str, config: SingleSessionConfig) -> SingleSession:
+def open_session(root: Path, version: str, name: str, config: SingleSessionConfig) -> SingleSession:
     """Find the file of betas and choose its voxels; reads no betas.
 
     Parameters
     ----------
-    paths
-        Root, subject and folder of betas.
+    root
+        Folder that holds `nsddata`, `nsddata_betas` and `nsddata_stimuli`.
+    version
+        Name of the folder of betas.
     name
         Name of the file without suffix, like ``betas_nsdsynthetic``.
     config
-        File format and voxels.
+        Subject, file format and voxels.
 
     Raises
     ------
     DataError
         If a file is missing, unreadable, or on another grid than the voxels.
     """
-    file = inspect_betas(_find_betas(paths, name, config.file_format))
+    paths = NsdPaths(Path(root), config.subject, version)
+    file = inspect_betas(find_betas(paths, name, config.file_format)[name])
     if config.voxels_of is not None:
         voxels = prepared_voxels(config.voxels_of, config.subject, file)
-        tables = [config.voxels_of / "subject.json", config.voxels_of / "voxels.csv"]
-        return SingleSession(file, voxels, (file.path, *tables))
-    wanted = config.regions()
-    first = parse_rois(config.roi)[0][0]
-    shape = read_volume(paths.roi(first), f"region {first}").shape
-    check_files([file], (shape[0], shape[1], shape[2]), source=paths.roi(first))
-    voxels = choose_voxels(paths, wanted, file.grid)
-    return SingleSession(file, voxels, (file.path, *used_files(paths, wanted)))
-
-
-def _find_betas(paths: NsdPaths, name: str, file_format: FileFormat) -> Path:
-    suffixes = {"hdf5": ("hdf5",), "nii": ("nii.gz",), "auto": ("hdf5", "nii.gz")}[file_format]
-    for suffix in suffixes:
-        path = paths.betas / f"{name}.{suffix}"
-        if path.is_file():
-            return path
-    names = " or ".join(f"{name}.{s}" for s in suffixes)
-    raise DataError(
-        f"no {names} in {paths.betas}; it has this path in NSD's bucket too; correct --root, "
-        "--subject or --betas"
-    )
+        tables = (config.voxels_of / "subject.json", config.voxels_of / "voxels.csv")
+        return SingleSession(paths, config, file, voxels, (file.path, *tables))
+    regions = config.regions()
+    grid, region = grid_of_region(paths, regions)
+    check_files([file], grid, source=region)
+    voxels = choose_voxels(paths, regions, grid)
+    return SingleSession(paths, config, file, voxels, (file.path, *used_files(paths, regions)))
 
 
 def prepared_voxels(folder: Path, subject: int, file: BetaFile) -> pd.DataFrame:
@@ -181,7 +220,7 @@ def prepared_voxels(folder: Path, subject: int, file: BetaFile) -> pd.DataFrame:
     folder
         The prepared subject.
     subject
-        Whose betas are read; the prepared one must be the same person.
+        Number of the subject whose betas are read; the prepared one must be the same person.
     file
         The betas the voxels are to be read from.
 
@@ -196,89 +235,30 @@ def prepared_voxels(folder: Path, subject: int, file: BetaFile) -> pd.DataFrame:
         If it is another person's, says no places, or lies on another grid.
     """
     other = load_subject(folder)
-    name = f"subj{subject:02d}"
+    name, grid = f"subj{subject:02d}", file.grid
     if other.info.get("subject") != name:
         raise DataError(
             f"{folder} is {other.info.get('subject')!r}, the betas are of {name}: voxels of one "
             "person are not those of another; give the same --subject"
         )
-    grid = _recorded_grid(folder, other.info.get("grid"))
-    if grid is not None:
-        check_files([file], grid, source=folder / "subject.json")
-    x, y, z = _places(other.voxels, file.grid, folder)
-    table = {
-        "voxel": np.arange(len(x)),
-        "x": x,
-        "y": y,
-        "z": z,
-        "flat_index": np.ravel_multi_index((x, y, z), file.grid),
-    }
-    if len(np.unique(table["flat_index"])) != len(x):
-        raise DataError(f"voxels.csv of {folder} names a place twice; prepare it again")
+    if other.info.get("grid", list(grid)) != list(grid):
+        raise DataError(
+            f"{folder} is on a grid of {other.info['grid']}, {file.path} on one of "
+            f"{describe_grid(grid)}: they are of different resolutions"
+        )
+    if "flat_index" not in other.voxels:
+        raise DataError(
+            f"voxels.csv of {folder} has no column flat_index, so the same voxels cannot be "
+            "found; prepare that subject from NSD's own files"
+        )
+    flat = pd.to_numeric(other.voxels["flat_index"], errors="coerce").to_numpy(dtype=np.float64)
+    if not np.isin(flat, np.arange(np.prod(grid))).all() or len(np.unique(flat)) != len(flat):
+        raise DataError(
+            f"flat_index in voxels.csv of {folder} must name each place once, 0 to "
+            f"{np.prod(grid) - 1} on the grid of {describe_grid(grid)}; prepare it again"
+        )
+    places = flat.astype(np.int64)
+    x, y, z = np.unravel_index(places, grid)
+    table = {"voxel": np.arange(len(places)), "x": x, "y": y, "z": z, "flat_index": places}
     kept = {c: other.voxels[c].to_numpy() for c in KEPT if c in other.voxels}
     return pd.DataFrame({**table, **kept})
-
-
-def _recorded_grid(folder: Path, grid: object) -> Grid | None:
-    if grid is None:
-        return None
-    whole = isinstance(grid, list) and all(isinstance(n, int) and n > 0 for n in grid)
-    if not isinstance(grid, list) or not whole or len(grid) != 3:
-        raise DataError(f"the grid in subject.json of {folder} is {grid!r}, not three sizes")
-    return grid[0], grid[1], grid[2]
-
-
-def _places(voxels: pd.DataFrame, grid: Grid, folder: Path) -> tuple[NDArray[np.int64], ...]:
-    names = [n for n in ("x", "y", "z") if n in voxels]
-    names = names if len(names) == 3 else ["flat_index"]
-    if not set(names) <= set(voxels):
-        raise DataError(
-            f"voxels.csv of {folder} has no columns x, y, z, nor flat_index, so the same voxels "
-            "cannot be found; prepare that subject from NSD's own files"
-        )
-    limits = grid if len(names) == 3 else (int(np.prod(grid)),)
-    places = []
-    for column, limit in zip(names, limits, strict=True):
-        numbers = pd.to_numeric(voxels[column], errors="coerce").to_numpy(dtype=np.float64)
-        inside = (numbers >= 0) & (numbers < limit) & (numbers % 1 == 0)
-        if not inside.all():
-            row = int(np.flatnonzero(~inside)[0])
-            raise DataError(
-                f"{column} of voxel {row} in voxels.csv of {folder} is {voxels[column].iloc[row]}, "
-                f"outside the betas' grid of {say_grid(grid)}"
-            )
-        places.append(numbers.astype(np.int64))
-    if len(names) == 3:
-        return tuple(places)
-    return tuple(np.asarray(p, dtype=np.int64) for p in np.unravel_index(places[0], grid))
-
-
-def need_file(path: Path, what: str) -> Path:
-    """Return the path of a file that has to be there.
-
-    Raises
-    ------
-    DataError
-        If it is not.
-    """
-    if not path.is_file():
-        raise DataError(
-            f"no {what} at {path}; it has this path in NSD's bucket too; get it or correct --root"
-        )
-    return path
-
-
-def read_mat(path: Path, what: str, key: str, *, numbers: bool = False) -> NDArray[Any]:
-    """Return one array of a MATLAB file, of cells or of numbers.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, unreadable or lacks it.
-    """
-    need_file(path, what)
-    content = load_mat(path, numbers=(key,) if numbers else ())
-    if key not in content:
-        known = [k for k in content if not k.startswith("__")]
-        raise DataError(f"{path} lacks {key!r}; it has {known}")
-    return np.asarray(content[key])

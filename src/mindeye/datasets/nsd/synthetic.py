@@ -11,8 +11,6 @@ code (github.com/gifale95/NSD-synthetic); nothing was checked against the real f
   noise made for each subject's own isoluminance, are those of
   `nsdsynthetic_colorstimuli_subjAA.hdf5`; both (pictures, 714, 1360, 3) uint8 in h5py, below
   `nsddata_stimuli/stimuli/nsdsynthetic`.
-- `nsddata/experiments/nsdsynthetic/nsdsyntheticimageinformation.csv`: row k is picture k, columns
-  `Image`, `Image subclass`, `Image class`. Read where it is there.
 
 Not established: which task comes first. The manual names fixation first; `first_task` turns it
 round.
@@ -23,38 +21,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.data.trials import complete_trials
-from mindeye.datasets.nsd.betas import HDF5_ERRORS
-from mindeye.datasets.nsd.layout import NsdPaths
-from mindeye.datasets.nsd.reader import PICTURES, damaged_pictures, inspect_pictures
-from mindeye.datasets.nsd.single_session import (
-    SATURATION,
-    SESSION,
-    SingleSessionConfig,
-    need_file,
-    open_session,
-    read_mat,
-)
+from mindeye.datasets.file_formats import load_mat
+from mindeye.datasets.nsd.design import whole_numbers
+from mindeye.datasets.nsd.layout import require_file
+from mindeye.datasets.nsd.pictures import count_pictures, read_pictures
+from mindeye.datasets.nsd.single_session import SESSION, SingleSessionConfig, open_session
 from mindeye.datasets.recording import Recording
-from mindeye.errors import ConfigError, DataError
+from mindeye.errors import DataError
 
 SyntheticBetas = Literal[
     "nsdsyntheticbetas_fithrf_GLMdenoise_RR", "nsdsyntheticbetas_fithrf",
     "nsdsyntheticbetas_assumehrf",
 ]  # fmt: skip
-Task = Literal["all", "fixation", "one-back"]
-Field = Literal["nsd", "screen"]
 Values = Literal["nsd", "stored"]
 
 RUNS = 8
-COLUMNS = {"Image": "image", "Image subclass": "subclass", "Image class": "class"}
 
 
 @dataclass(frozen=True)
@@ -78,38 +66,10 @@ class SyntheticConfig(SingleSessionConfig):
     """
 
     betas: SyntheticBetas = "nsdsyntheticbetas_fithrf_GLMdenoise_RR"
-    task: Task = "all"
+    task: Literal["all", "fixation", "one-back"] = "all"
     first_task: Literal["fixation", "one-back"] = "fixation"
-    field: Field = "nsd"
+    field: Literal["nsd", "screen"] = "nsd"
     values: Values = "nsd"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, known in (
-            ("betas", get_args(SyntheticBetas)),
-            ("task", get_args(Task)),
-            ("first_task", get_args(Task)[1:]),
-            ("field", get_args(Field)),
-            ("values", get_args(Values)),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name}={getattr(self, name)!r}: choose one of {known}")
-
-
-@dataclass(frozen=True)
-class Brick:
-    """A file of pictures, its header checked.
-
-    Parameters
-    ----------
-    path
-        HDF5 with `imgBrick`.
-    shape
-        (pictures, H, W, 3), or without colour (pictures, H, W) or (pictures, H, W, 1).
-    """
-
-    path: Path
-    shape: tuple[int, ...]
 
 
 def read_synthetic(root: Path, config: SyntheticConfig) -> Recording:
@@ -135,91 +95,79 @@ def read_synthetic(root: Path, config: SyntheticConfig) -> Recording:
     DataError
         If a file is missing, unreadable, or does not fit the others.
     """
-    paths = NsdPaths(Path(root), config.subject, config.betas)
-    session = open_session(paths, "betas_nsdsynthetic", config)
-    design = paths.root / "nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat"
-    folder = paths.root / "nsddata_stimuli/stimuli/nsdsynthetic"
-    own = f"subj{config.subject:02d}"
-    bricks = (
-        _inspect_brick(folder / "nsdsynthetic_stimuli.hdf5"),
-        _inspect_brick(folder / f"nsdsynthetic_colorstimuli_{own}.hdf5"),
+    session = open_session(root, config.betas, "betas_nsdsynthetic", config)
+    root, own = session.paths.root, f"subj{config.subject:02d}"
+    folder = root / "nsddata_stimuli/stimuli/nsdsynthetic"
+    files = (
+        folder / "nsdsynthetic_stimuli.hdf5",
+        folder / f"nsdsynthetic_colorstimuli_{own}.hdf5",
     )
-    order = read_order(design, bricks, trials=session.file.trials)
-    stimuli = _stimulus_table(bricks, own, design.with_name("nsdsyntheticimageinformation.csv"))
+    counts = [count_pictures(path) for path in files]
+    design = root / "nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat"
+    order = read_order(design, counts, trials=session.file.trials)
+    stimuli = _stimulus_table(counts, own)
     trials = _trial_table(order, stimuli, config)
-    rows = trials["trial"].to_numpy(dtype=np.int64)
-    number = {s: i for i, s in enumerate(stimuli["stimulus_id"])}
-    shown = stimuli[stimuli["stimulus_id"].isin(trials["stimulus_id"])].reset_index(drop=True)
+    place = {s: _place(i, counts[0]) for i, s in enumerate(stimuli["stimulus_id"])}
 
-    def session_betas(_: int) -> NDArray[np.float32]:
-        return session.read(rows)
+    def pictures(stimulus_ids: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
+        values = as_displayed(config.values)
+        for stimulus_id in stimulus_ids:
+            if stimulus_id not in place:
+                raise DataError(f"NSD-synthetic has no picture {stimulus_id!r} of {own}")
+            file, row = place[stimulus_id]
+            picture = next(read_pictures(files[file], [row]))
+            yield values[_central(picture) if config.field == "nsd" else picture]
 
-    def pictures(wanted: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
-        return read_bricks(bricks, [number.get(s, -1) for s in wanted], config)
-
-    table = design.with_name("nsdsyntheticimageinformation.csv")
-    tables = [table] if table.is_file() else []
-    return Recording(
-        subject=own,
+    return session.recording(
+        source="NSD-synthetic (Gifford et al. 2025)",
         trials=trials,
-        stimuli=shown,
-        voxels=session.voxels,
-        read_betas=session_betas,
+        stimuli=stimuli,
         read_pictures=pictures,
-        inputs=(*session.inputs, design, *(b.path for b in bricks), *tables),
+        inputs=(design, *files),
         info={
-            "source": "NSD-synthetic (Gifford et al. 2025)",
-            **session.info(paths, config),
             **{n: getattr(config, n) for n in ("task", "first_task", "field", "values")},
             "one_back_trials": int(trials["one_back"].sum()),
         },
-        saturation=SATURATION,
     )
 
 
-def read_order(path: Path, bricks: Sequence[Brick], *, trials: int) -> NDArray[np.int64]:
-    """Return the picture of every trial (T,), from 0, those of the second brick last.
+def _place(number: int, shared: int) -> tuple[int, int]:
+    """Return the file (0 shared, 1 the subject's own) and the row in it of a picture, from 0."""
+    return (0, number) if number < shared else (1, number - shared)
+
+
+def read_order(path: Path, counts: Sequence[int], *, trials: int) -> NDArray[np.int64]:
+    """Return the picture of every trial (T,), from 0, those of the second file last.
 
     Raises
     ------
     DataError
         If the file is malformed, or is not of as many trials and pictures as the others.
     """
-    master = read_mat(
-        path, "trial order (nsdsynthetic_expdesign.mat)", "masterordering", numbers=True
-    )
-    if master.dtype.kind not in "iuf" or not master.size or master.size != max(master.shape):
+    key = "masterordering"
+    require_file(path, "trial order (nsdsynthetic_expdesign.mat)")
+    order = whole_numbers(load_mat(path, [key])[key], key, path)
+    if max(order.shape) != order.size or order.size != trials or trials % RUNS:
         raise DataError(
-            f"masterordering of {path} holds {master.dtype} of shape {master.shape}, not one "
-            "number a trial"
+            f"masterordering of {path} has shape {order.shape}, the betas have {trials} trials; "
+            f"they must be equally many, in {RUNS} runs of one length"
         )
-    if not np.isfinite(master).all() or (master % 1 != 0).any() or (master < 1).any():
-        raise DataError(f"masterordering of {path} must hold whole numbers that count from 1")
-    if master.size != trials or trials % RUNS:
+    if not np.array_equal(np.unique(order), np.arange(1, sum(counts) + 1)):
         raise DataError(
-            f"masterordering of {path} has {master.size} trials, the betas {trials}; they must be "
-            f"equally many, in {RUNS} runs of one length"
+            f"masterordering of {path} shows {len(np.unique(order))} pictures up to number "
+            f"{order.max()}, but there are {' + '.join(map(str, counts))}, all of which were "
+            "shown; a file is of another data set"
         )
-    pictures = sum(b.shape[0] for b in bricks)
-    if not np.array_equal(np.unique(master), np.arange(1, pictures + 1)):
-        counts = " + ".join(f"{b.shape[0]} ({b.path.name})" for b in bricks)
-        raise DataError(
-            f"masterordering of {path} shows {len(np.unique(master))} pictures up to number "
-            f"{master.max():g}, but there are {counts}, all of which were shown; a file is of "
-            "another data set"
-        )
-    return master.ravel().astype(np.int64) - 1
+    return order.ravel() - 1
 
 
 def _trial_table(
     order: NDArray[np.int64], stimuli: pd.DataFrame, config: SyntheticConfig
 ) -> pd.DataFrame:
-    length = len(order) // RUNS
-    run = np.arange(len(order)) // length
+    run = np.arange(len(order)) // (len(order) // RUNS)
     first, second = "fixation", "one-back"
     if config.first_task == second:
         first, second = second, first
-    before = np.r_[False, (order[1:] == order[:-1]) & (run[1:] == run[:-1])]
     table = pd.DataFrame(
         {
             "session": SESSION,
@@ -227,7 +175,7 @@ def _trial_table(
             "trial": np.arange(len(order)),
             "stimulus_id": stimuli["stimulus_id"].to_numpy()[order],
             "task": np.where(run % 2 == 0, first, second),
-            "one_back": before,
+            "one_back": np.r_[False, (order[1:] == order[:-1]) & (run[1:] == run[:-1])],
         }
     )
     if config.task != "all":
@@ -235,45 +183,10 @@ def _trial_table(
     return complete_trials(table)
 
 
-def _stimulus_table(bricks: tuple[Brick, Brick], own: str, path: Path) -> pd.DataFrame:
+def _stimulus_table(counts: Sequence[int], own: str) -> pd.DataFrame:
     """Return a row a picture, in the order of the experiment's numbers."""
-    shared, total = bricks[0].shape[0], bricks[0].shape[0] + bricks[1].shape[0]
-    table = pd.DataFrame(
-        {
-            "stimulus_id": [
-                f"synthetic_{i:03d}" + ("" if i < shared else f"_{own}") for i in range(total)
-            ],
-            "shared": np.arange(total) < shared,
-        }
-    )
-    if not path.is_file():
-        return table
-    try:
-        names = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path} is not a readable CSV: {error}") from error
-    missing = [c for c in COLUMNS if c not in names]
-    if missing or len(names) != total:
-        raise DataError(
-            f"{path} has {len(names)} rows and lacks the columns {missing}; it should have a row "
-            f"for each of {total} pictures"
-        )
-    number = names.get("Image number")
-    if number is not None and list(number) != list(range(1, total + 1)):
-        raise DataError(f"Image number of {path} must count from 1 to {total}, in order")
-    return table.assign(**{new: names[old].astype(str) for old, new in COLUMNS.items()})
-
-
-def _inspect_brick(path: Path) -> Brick:
-    need_file(path, "pictures")
-    dtype, shape = inspect_pictures(path)
-    coloured = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
-    if dtype != np.uint8 or not coloured or 0 in shape:
-        raise DataError(
-            f"{PICTURES} of {path} holds {dtype} of shape {shape}; pictures are uint8 (pictures, "
-            "height, width, 3)"
-        )
-    return Brick(path, tuple(int(n) for n in shape))
+    ids = [f"synthetic_{i:03d}" + ("" if i < counts[0] else f"_{own}") for i in range(sum(counts))]
+    return pd.DataFrame({"stimulus_id": ids, "shared": np.arange(sum(counts)) < counts[0]})
 
 
 def as_displayed(values: Values) -> NDArray[np.uint8]:
@@ -289,43 +202,6 @@ def as_displayed(values: Values) -> NDArray[np.uint8]:
         return stored.astype(np.uint8)
     root: NDArray[Any] = np.sqrt(stored / 255) * 255
     return root.astype(np.uint8)
-
-
-def read_bricks(
-    bricks: Sequence[Brick], numbers: Sequence[int], config: SyntheticConfig
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield pictures (H, W, 3), 0..255, by their number from 0 over all bricks.
-
-    Parameters
-    ----------
-    bricks
-        Files in order; the second goes on counting where the first ends.
-    numbers
-        Pictures; quickest in increasing order.
-    config
-        Part of the picture and values.
-
-    Raises
-    ------
-    DataError
-        If there is no such picture, or a file is cut off or damaged.
-    """
-    values = as_displayed(config.values)
-    for number in numbers:
-        row, place = number, 0
-        while place < len(bricks) and row >= bricks[place].shape[0]:
-            row, place = row - bricks[place].shape[0], place + 1
-        if row < 0 or place == len(bricks):
-            raise DataError(f"NSD-synthetic has no such picture (number {number})")
-        brick = bricks[place]
-        try:
-            with h5py.File(brick.path, "r") as file:
-                picture = np.asarray(file[PICTURES][row])
-        except (*HDF5_ERRORS, IndexError) as error:
-            raise damaged_pictures(brick.path, error) from error
-        picture = picture.reshape(*picture.shape[:2], -1)
-        picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
-        yield values[_central(picture) if config.field == "nsd" else picture]
 
 
 def _central(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

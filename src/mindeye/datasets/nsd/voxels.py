@@ -9,103 +9,40 @@ files here), so a region is `volume > 0` and never `volume != 0`.
 
 from __future__ import annotations
 
-import gzip
-import logging
-import zlib
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from mindeye.datasets.nsd.layout import (
-    GRIDS,
-    NsdConfig,
-    NsdPaths,
-    parse_rois,
-    reason,
-    require_file,
-)
+from mindeye.datasets.file_formats import read_volume
+from mindeye.datasets.nsd.layout import GRIDS, NsdConfig, NsdPaths, parse_rois, require_file
 from mindeye.errors import DataError
 
 Grid = tuple[int, int, int]
 
-NIFTI_ERRORS = (
-    OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, zlib.error,
-    ImageFileError, HeaderDataError,
-)  # fmt: skip
-"""What nibabel and gzip raise on files that are cut off or no NIfTI."""
 
-
-def open_nifti(path: Path) -> Any:
-    """Return the array of a .nii or .nii.gz file, its header read and checked, its numbers not yet.
-
-    What nibabel finds in a header that it refuses is in its error; it would log it as well, which
-    makes two lines of one, and logs what it mends without harm to the numbers.
-
-    Raises
-    ------
-    Exception
-        One of `NIFTI_ERRORS`.
-    """
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise ImageFileError("its name does not end in .nii or .nii.gz")
-    log = logging.getLogger("nibabel.global")
-    log.addFilter(_silent)
-    try:
-        return nib.load(path).dataobj
-    finally:
-        log.removeFilter(_silent)
-
-
-def _silent(record: logging.LogRecord) -> bool:
-    return False
-
-
-def read_volume(path: Path, what: str) -> NDArray[np.float32]:
-    """Read a small NIfTI volume (X, Y, Z), scaled as its header says.
-
-    Raises
-    ------
-    DataError
-        If it is missing, unreadable or not a volume of numbers.
-    """
-    require_file(path, what)
-    try:
-        volume = np.asarray(open_nifti(path))
-        if path.suffix == ".gz":
-            with gzip.open(path, "rb") as stream:
-                while stream.read(1 << 20):  # to the end, where gzip keeps its checksum
-                    pass
-    except NIFTI_ERRORS as error:
-        raise DataError(
-            f"{path} is not a readable NIfTI file ({reason(error)}); fetch it again"
-        ) from error
-    while volume.ndim > 3 and volume.shape[-1] == 1:
-        volume = volume[..., 0]
-    if volume.ndim != 3 or volume.dtype.kind not in "iufb" or not volume.size:
-        raise DataError(
-            f"{path} holds {volume.dtype} of shape {volume.shape}; {what} is one volume (X, Y, Z)"
-        )
-    return volume.astype(np.float32)
-
-
-def say_grid(grid: Grid) -> str:
+def describe_grid(grid: tuple[int, ...]) -> str:
     """Return a grid in words, with the NSD subject who has it."""
     owner = f" (subj{GRIDS.index(grid) + 1:02d}'s in NSD)" if grid in GRIDS else ""
-    return f"{grid[0]} x {grid[1]} x {grid[2]}{owner}"
+    return " x ".join(map(str, grid)) + owner
+
+
+def grid_of_region(paths: NsdPaths, config: NsdConfig) -> tuple[Grid, Path]:
+    """Return the grid of the first region, and its file."""
+    name = parse_rois(config.roi)[0][0]
+    path = require_file(paths.roi(name), f"region {name}")
+    x, y, z = read_volume(path, f"region {name}").shape
+    return (x, y, z), path
 
 
 def _on_grid(path: Path, what: str, grid: Grid) -> NDArray[np.float32]:
-    volume = read_volume(path, what)
+    volume = read_volume(require_file(path, what), what)
     if volume.shape != grid:
         raise DataError(
-            f"{path} is on a grid of {say_grid(volume.shape)}, the betas on one of "
-            f"{say_grid(grid)}: it is another subject's or another resolution's"
+            f"{path} is on a grid of {describe_grid(volume.shape)}, the betas on one of "
+            f"{describe_grid(grid)}: it is another subject's or another resolution's"
         )
     return volume
 
