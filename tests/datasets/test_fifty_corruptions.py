@@ -93,12 +93,15 @@ def test_an_undamaged_tree_prepares_in_either_form(
     assert _same_numbers(tmp_path / "out", good / "subject")
 
 
-def _fields(tree: Tree, flags: tuple[str, ...]) -> dict[str, str | float]:
+def _read_everything(tree: Tree, flags: tuple[str, ...]) -> None:
     words = [flag.format(root=tree.root).removeprefix("--").split("=") for flag in flags]
     fields: dict[str, str | float] = {name.replace("-", "_"): value for name, value in words}
     if "min_noise_ceiling" in fields:
         fields["min_noise_ceiling"] = float(fields["min_noise_ceiling"])
-    return fields
+    recording = read_nsd(tree.root, NsdConfig(**fields))
+    for session in recording.sessions:
+        recording.read_betas(session)
+    list(recording.read_pictures(recording.stimuli["stimulus_id"].tolist()))
 
 
 READ = [n for n in FAULTS if n not in lists.PREPARED and n not in lists.COMMAND]
@@ -113,10 +116,7 @@ def test_a_corruption_has_a_name_when_it_is_read(tree: Tree, name: str) -> None:
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", DeprecationWarning)
         with pytest.raises((DataError, ConfigError), match=fault.says) as caught:
-            recording = read_nsd(tree.root, NsdConfig(**_fields(tree, fault.flags)))
-            for session in recording.sessions:
-                recording.read_betas(session)
-            list(recording.read_pictures(recording.stimuli["stimulus_id"].tolist()))
+            _read_everything(tree, fault.flags)
     assert "\n" not in str(caught.value)
 
 

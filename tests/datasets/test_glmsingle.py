@@ -74,7 +74,7 @@ def config(tmp_path: Path) -> GlmsingleConfig:
     mask = np.zeros(GRID, dtype=np.int16)
     mask[1:4, 1:, 1] = [[1, 0, 2], [0, 1, 1], [1, -1, 1]]
     nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), tmp_path / "mask.nii.gz")
-    return GlmsingleConfig(root, "01", tmp_path / "nothing.npy", mask=tmp_path / "mask.nii.gz")
+    return GlmsingleConfig(root, "01", tmp_path / "nothing.hdf5", mask=tmp_path / "mask.nii.gz")
 
 
 def fields_of(order: list[str]) -> Fields:
@@ -307,25 +307,21 @@ class _Touch:
 
 
 def test_a_pickle_is_not_opened_and_the_way_out_is_said(
-    tmp_path: Path, config: GlmsingleConfig
+    tmp_path: Path, config: GlmsingleConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trap = tmp_path / "trap"
     np.save(tmp_path / f"{NAME}.npy", {**fields_of(ORDER), "trap": _Touch(trap)})
-    with pytest.raises(DataError, match="is a pickle.*convert it once in a script: ") as caught:
+    with pytest.raises(DataError, match=r"is a pickle.*convert it once in a script: ") as caught:
         read_glmsingle(replace(config, betas=tmp_path))
     assert not trap.exists()
     assert "\n" not in str(caught.value)
-    # The script that the message gives is right, and its file is then read in place of the pickle.
-    script = (
-        str(caught.value).partition("in a script: ")[2].replace(f"'{NAME}", f"folder + '/{NAME}")
-    )
-    exec(script, {"numpy": np, "h5py": h5py, "folder": str(tmp_path)})
+    # What the message says to type makes a file that is read in place of the pickle.
+    script = str(caught.value).partition("in a script: ")[2]
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / f"{NAME}.npy", fields_of(ORDER))
+    exec(script, {"numpy": np, "h5py": h5py})
     betas = everything(read_glmsingle(replace(config, betas=tmp_path)))
-    assert np.array_equal(betas, planted_betas(tmp_path))
-
-
-def planted_betas(folder: Path) -> np.ndarray:
-    return planted(ORDER)[read_mask(folder / "mask.nii.gz")].T
+    assert np.array_equal(betas, planted(ORDER)[read_mask(tmp_path / "mask.nii.gz")].T)
 
 
 def test_masks_that_are_none_are_named(tmp_path: Path) -> None:
