@@ -12,8 +12,7 @@ from torch import Tensor
 from benchmarks.systems import System, with_attention
 from benchmarks.timing import alternate
 from mindeye.config.high import PriorConfig, Sampler
-from mindeye.diffusion import NoiseSchedule
-from mindeye.generation.samplers import SAMPLERS
+from mindeye.diffusion import SAMPLERS, NoiseSchedule
 from mindeye.models.prior_network import PriorNetwork
 from mindeye.models.sizes import Sizes
 
@@ -113,6 +112,6 @@ def _draw(
     start = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=system.precision == "bf16"):
         drawn = SAMPLERS[system.sampler](
-            network, schedule, start, start.flip(1), system.steps, generators
+            network, schedule, start, start.flip(1), steps=system.steps, rng=generators
         )
     return drawn.float().cpu()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 import torch
 from torch import Tensor
 
 from mindeye.config import DecoderConfig, HighConfig, PriorConfig
-from mindeye.config.high import Sampler
 from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
-from mindeye.diffusion import NoiseSchedule, sample_ddim, sample_ddpm, sample_dpmpp_2m
+from mindeye.diffusion import SAMPLERS, NoiseSchedule, sample_ddim, sample_ddpm, sample_dpmpp_2m
 from mindeye.errors import ConfigError
 from mindeye.generation.predict import sample_prior
-from mindeye.generation.samplers import SAMPLERS
 from mindeye.models.pipelines import HighLevel
 from mindeye.models.sizes import Sizes
 from mindeye.runs import start_run
@@ -72,7 +68,6 @@ START = torch.randn(len(SEEDS), 3, 8, generator=torch.Generator().manual_seed(3)
 
 
 def test_configurations_allow_every_sampler_and_no_other() -> None:
-    assert set(SAMPLERS) == set(get_args(Sampler))
     assert len(SAMPLERS) >= 4
     for name in SAMPLERS:
         assert run_config({}, [f"high.prior.sampler={name}"]).high.prior.sampler == name
@@ -106,10 +101,19 @@ def test_a_seed_gives_its_sample_again_and_another_seed_another(
     assert (pair[0] - pair[1]).abs().max() > 1e-3
 
 
+def test_a_sampler_of_ones_own_is_used_by_name(
+    model: HighLevel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SAMPLERS, "mine", lambda net, schedule, start, given, *, steps, rng: start)
+    config = run_config({}, ["high.prior.sampler=mine"]).high.prior
+    sample = sample_prior(model, _condition()[:2], config, seeds=[1, 2], device=CPU)
+    assert sample.shape == (2, *_condition().shape[1:])
+
+
 @pytest.mark.parametrize("steps", [1, 4, 10])
 def test_ddim_is_ddim_without_noise(steps: int) -> None:
     condition = _condition()
-    found = SAMPLERS["ddim"](denoiser, SCHEDULE, START, condition, steps, _generators())
+    found = SAMPLERS["ddim"](denoiser, SCHEDULE, START, condition, steps=steps, rng=_generators())
     wanted = sample_ddim(denoiser, SCHEDULE, START, condition, steps=steps, eta=0.0)
     assert torch.equal(found, wanted)
     if steps > 1:
@@ -122,7 +126,7 @@ def test_ddim_is_ddim_without_noise(steps: int) -> None:
 def test_ddim_as_published_replays_the_published_one(steps: int) -> None:
     condition = _condition()
     found = SAMPLERS["ddim_as_published"](
-        denoiser, SCHEDULE, START, condition, steps, _generators()
+        denoiser, SCHEDULE, START, condition, steps=steps, rng=_generators()
     )
     wanted = sample_ddim(
         denoiser, SCHEDULE, START, condition, steps=steps, step_noise=_noise(steps),
@@ -139,7 +143,7 @@ def test_ddim_as_published_replays_the_published_one(steps: int) -> None:
 def test_ddpm_takes_all_timesteps_whatever_the_steps() -> None:
     condition = _condition()
     found = [
-        SAMPLERS["ddpm"](denoiser, SCHEDULE, START, condition, steps, _generators())
+        SAMPLERS["ddpm"](denoiser, SCHEDULE, START, condition, steps=steps, rng=_generators())
         for steps in (2, 4)
     ]
     wanted = sample_ddpm(denoiser, SCHEDULE, START, condition, step_noise=_noise(TIMESTEPS))
@@ -149,7 +153,7 @@ def test_ddpm_takes_all_timesteps_whatever_the_steps() -> None:
 
 def test_dpmpp_is_the_solver_itself() -> None:
     condition = _condition()
-    found = SAMPLERS["dpmpp"](denoiser, SCHEDULE, START, condition, STEPS, _generators())
+    found = SAMPLERS["dpmpp"](denoiser, SCHEDULE, START, condition, steps=STEPS, rng=_generators())
     assert torch.equal(found, sample_dpmpp_2m(denoiser, SCHEDULE, START, condition, steps=STEPS))
 
 

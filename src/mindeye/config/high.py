@@ -28,7 +28,7 @@ DecoderKind = Annotated[str, Registered("DECODERS", ("residual",))]
 InputLayer = Literal["published", "linear"]
 Head = Literal["full", "low_rank", "shared"]
 PriorKind = Literal["diffusion", "mse", "none"]
-Sampler = Literal["dpmpp", "ddim", "ddim_as_published", "ddpm"]
+Sampler = Annotated[str, Registered("SAMPLERS", ("dpmpp", "ddim", "ddim_as_published", "ddpm"))]
 SoftLoss = Annotated[str, Registered("LOSSES", ("softclip", "infonce"))]
 
 
@@ -108,7 +108,8 @@ class PriorConfig(Checked):
         Weight of the prior's loss beside the contrastive one (30 in the paper).
     sampler
         ``dpmpp`` (DPM-Solver++, deterministic), ``ddim`` (deterministic), ``ddpm`` (ancestral, all
-        timesteps, as published), ``ddim_as_published`` (stochastic, with the published off-by-one).
+        timesteps, as published), ``ddim_as_published`` (stochastic, with the published off-by-one),
+        or a name added to `mindeye.diffusion.SAMPLERS`.
     sample_steps
         Network calls of the few-step samplers.
     standardise

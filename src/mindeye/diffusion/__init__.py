@@ -15,6 +15,7 @@ from mindeye.diffusion.objective import (
     prior_loss,
 )
 from mindeye.diffusion.samplers import (
+    SAMPLERS,
     ddim_times,
     few_step_times,
     sample_ddim,
@@ -25,6 +26,7 @@ from mindeye.diffusion.schedule import SCHEDULES, NoiseSchedule
 
 __all__ = [
     "CONDITION_DROP",
+    "SAMPLERS",
     "SCHEDULES",
     "Denoiser",
     "Guided",

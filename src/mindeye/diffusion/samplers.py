@@ -1,22 +1,30 @@
 """Samplers: pure functions from noise (N, K, D) to `x_0` (N, K, D), in scaled units.
 
-All need a denoiser that predicts `x_0` (wrap another in `PredictsX0`, add guidance with `Guided`).
-Randomness comes from `rng`, or from recorded `step_noise` where a run is to be replayed.
+All need a denoiser that predicts `x_0` (wrap another in `PredictsX0`, add guidance with `Guided`)
+and share one signature: ``sampler(denoiser, schedule, start, condition, *, steps, rng)``.
+Randomness comes from `rng`, one generator or one a sample, or from recorded `step_noise` where a
+run is to be replayed; a deterministic sampler draws nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from mindeye.config.bounds import REGISTRIES
 from mindeye.diffusion.objective import Denoiser, draw_normal
 from mindeye.diffusion.schedule import NoiseSchedule
 
 OnStep = Callable[[int, Tensor], None]
 """Called with the step's index and `x` after it (not to be edited)."""
+
+Randomness = torch.Generator | Sequence[torch.Generator]
+"""One generator for a whole batch, or one a sample, so that a sample does not change with the batch
+it is drawn in."""
 
 FEW_STEP_POWER = 1.5
 """Bend of the few-step grid. Our choice: on Gaussian and two-mode data under the cosine schedule it
@@ -29,7 +37,8 @@ def sample_ddpm(
     start: Tensor,
     condition: Tensor,
     *,
-    rng: torch.Generator | None = None,
+    steps: int | None = None,
+    rng: Randomness | None = None,
     step_noise: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -43,11 +52,16 @@ def sample_ddpm(
         (N, K, D) standard normal.
     condition
         (N, K, D).
+    steps
+        Ignored: this sampler always takes all T timesteps.
     rng, step_noise
-        One of the two: a generator, or the noise (T, N, K, D) of every step from t = T - 1 down;
-        the last one (t = 0) has no effect.
+        One of the two: where noise is drawn from, or the noise (T, N, K, D) of every step from
+        t = T - 1 down; the last one (t = 0) has no effect.
+    on_step
+        Called after every step.
     """
-    _check_randomness(rng, step_noise, schedule.timesteps)
+    del steps
+    rng, step_noise = _randomness(rng, step_noise, start, schedule.timesteps)
     x = start
     for step, time in enumerate(reversed(range(schedule.timesteps))):
         times = _times(time, x)
@@ -87,7 +101,7 @@ def sample_ddim(
     *,
     steps: int,
     eta: float = 1.0,
-    rng: torch.Generator | None = None,
+    rng: Randomness | None = None,
     step_noise: Tensor | None = None,
     as_published: bool = False,
     on_step: OnStep | None = None,
@@ -103,15 +117,18 @@ def sample_ddim(
     eta
         1 (published) is stochastic, 0 deterministic.
     rng, step_noise
-        A generator or recorded noise (calls, N, K, D); neither is needed for eta 0.
+        Where noise is drawn from, or recorded noise (calls, N, K, D); neither is used for eta 0.
     as_published
         The published code takes the signal level one timestep early (from `alphas_cumprod_prev`)
         and the noise from the right one. Samples then drift away from the data, the more steps
         the farther; for replaying its results only.
     """
     pairs = ddim_times(schedule.timesteps, steps, as_published=as_published)
+    batch_rng = None
     if eta > 0:
-        _check_randomness(rng, step_noise, len(pairs))
+        # `steps` rows of noise also as published, where the last is left over: streams stay as they
+        # were first recorded.
+        batch_rng, step_noise = _randomness(rng, step_noise, start, len(pairs), drawn=steps)
     levels = schedule.alphas_cumprod_prev if as_published else schedule.alphas_cumprod
     x = start
     for step, (time, after) in enumerate(pairs):
@@ -127,7 +144,7 @@ def sample_ddim(
             x = x0 * kept_after.sqrt() + (1 - kept_after - fresh**2).sqrt() * noise
             draws_here = after > 0 or not as_published
             if eta > 0 and draws_here:
-                x = x + fresh * _noise(step, x, rng, step_noise)
+                x = x + fresh * _noise(step, x, batch_rng, step_noise)
         if on_step is not None:
             on_step(step, x)
     return x
@@ -149,13 +166,15 @@ def sample_dpmpp_2m(
     condition: Tensor,
     *,
     steps: int,
+    rng: Randomness | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """DPM-Solver++(2M), arXiv 2211.01095, algorithm 2: deterministic, good with few steps.
 
     At most `steps` network calls, at `few_step_times`; the last call's prediction is returned.
-    Other arguments as for `sample_ddpm`.
+    Other arguments as for `sample_ddpm`; `rng` is not used.
     """
+    del rng
     grid = few_step_times(schedule.timesteps, steps)
     signal, sigma = schedule.sqrt_alphas_cumprod, schedule.sqrt_one_minus_alphas_cumprod
     half_log_snr = (signal / sigma).log()
@@ -191,8 +210,37 @@ def _noise(step: int, x: Tensor, rng: torch.Generator | None, step_noise: Tensor
     return draw_normal(tuple(x.shape), rng, x.device).to(x.dtype)
 
 
-def _check_randomness(rng: torch.Generator | None, step_noise: Tensor | None, steps: int) -> None:
+def _randomness(
+    rng: Randomness | None, step_noise: Tensor | None, start: Tensor, calls: int, *, drawn: int = 0
+) -> tuple[torch.Generator | None, Tensor | None]:
+    """Return a batch's generator or the noise of every step, drawn here from one stream a sample.
+
+    Raises
+    ------
+    ValueError
+        If not exactly one of both is given, or less noise than there are calls.
+    """
     if (rng is None) == (step_noise is None):
         raise ValueError("this sampler is stochastic: give either rng or step_noise")
-    if step_noise is not None and len(step_noise) < steps:
-        raise ValueError(f"step_noise has {len(step_noise)} steps, {steps} are needed")
+    if step_noise is not None and len(step_noise) < calls:
+        raise ValueError(f"step_noise has {len(step_noise)} steps, {calls} are needed")
+    if rng is None or isinstance(rng, torch.Generator):
+        return rng, step_noise
+    shape = (drawn or calls, *start.shape[1:])
+    noise = torch.stack([torch.randn(shape, generator=g) for g in rng], dim=1)
+    return None, noise.to(start.device)
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    "dpmpp": sample_dpmpp_2m,
+    "ddim": partial(sample_ddim, eta=0.0),
+    "ddim_as_published": partial(sample_ddim, as_published=True),
+    "ddpm": sample_ddpm,
+}
+"""Samplers by the names of `high.prior.sampler`.
+
+Each is called with (denoiser, schedule, start (N, K, D), condition (N, K, D)), `steps` and `rng`,
+one generator a sample, and returns `x_0` (N, K, D). Add one of your own as
+``mindeye.SAMPLERS["mine"] = function`` before the configuration that names it is made.
+"""
+REGISTRIES["SAMPLERS"] = SAMPLERS

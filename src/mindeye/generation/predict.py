@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mindeye.config import PriorConfig
 from mindeye.config.optim import Precision
+from mindeye.diffusion import SAMPLERS
 from mindeye.errors import ConfigError
-from mindeye.generation.samplers import SAMPLERS
 from mindeye.models.lowlevel import LowLevel
 from mindeye.models.pipelines import HighLevel
 from mindeye.progress import track
@@ -88,7 +88,9 @@ def sample_prior(
         start = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
         given = condition[block].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            drawn = sampler(model.prior, schedule, start, given, config.sample_steps, generators)
+            drawn = sampler(
+                model.prior, schedule, start, given, steps=config.sample_steps, rng=generators
+            )
         samples.append(model.from_prior(drawn.float()).cpu())
     return torch.cat(samples)
 
