@@ -1,14 +1,13 @@
 """The picture of a prepared subject that a person looks at first: `preview.png`.
 
 Stimuli of both sides of the split, noise ceilings, alignment of betas and pictures, sessions, and
-what the guards said. It reads sixteen pictures and the tables, never the betas; it is no part of
+what the guards found. It reads sixteen pictures and the tables, never the betas; it is no part of
 the subject's fingerprint, and a subject without it is as sound.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,11 +24,9 @@ from mindeye.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
 
 PREVIEW = "preview.png"
-
-CHOICES = ("test set", "training sessions")
-"""Of what was chosen, what the heading names."""
 
 SHOWN = 8
 """Stimuli of train and of test on the contact sheet."""
@@ -51,7 +48,7 @@ def write_preview(subject: Subject) -> None:
     Parameters
     ----------
     subject
-        Whole, or a draft whose arrays are on disk.
+        A whole subject, or a draft whose arrays are on disk.
 
     Raises
     ------
@@ -75,20 +72,23 @@ def draw_preview(subject: Subject) -> Figure:
 
     figure = Figure(figsize=(12, 8), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
-    split = _split_of_trials(subject)
-    _title(figure, subject)
-    for name, top in (("train", 0.857), ("test", 0.478)):
-        _contact_sheet(figure, subject, name, top)
     record = subject.info.get("preparation", {})
+    rows = figure.add_gridspec(
+        3, 1, left=0.015, right=0.98, top=0.98, bottom=0.01, height_ratios=(9, 74, 13), hspace=0.17
+    )
+    _title(figure.add_subplot(rows[0]), subject)
+    left, right = rows[1].subgridspec(1, 2, width_ratios=(45, 50), wspace=0.11)
+    for split, place in zip(("train", "test"), left.subgridspec(2, 1, hspace=0.22), strict=True):
+        _contact_sheet(figure, place, subject, split)
+    panels = right.subgridspec(3, 2, height_ratios=(20, 13, 15), hspace=0.75, wspace=0.3)
+    _ceilings(_panel(figure, panels[0, 0], "noise ceiling"), subject.voxels, record)
     alignment = record.get("alignment", {})
-    _ceilings(_panel(figure, "noise ceiling", (0.505, 0.625, 0.195, 0.205)), subject.voxels, record)
-    _lags(_panel(figure, "alignment", (0.755, 0.625, 0.23, 0.205)), alignment)
-    places = _places(subject.trials["session"].to_numpy())
-    agreement = _panel(figure, "agreement", (0.505, 0.405, 0.48, 0.125))
-    _agreement(agreement, alignment, places)
-    counts = _panel(figure, "trials", (0.505, 0.165, 0.48, 0.15))
-    _trials(counts, subject.trials["session"].to_numpy(), split, places)
-    _verdicts(figure, record)
+    _lags(_panel(figure, panels[0, 1], "alignment"), alignment)
+    sessions = subject.trials["session"].to_numpy()
+    _agreement(_panel(figure, panels[1, :], "agreement"), alignment, np.unique(sessions))
+    _trials(_panel(figure, panels[2, :], "trials"), sessions, _split_of_trials(subject))
+    for place, name in zip(rows[2].subgridspec(1, len(GUARDS)), GUARDS, strict=True):
+        _verdict(figure.add_subplot(place), name, record.get(name, "not on record"))
     return figure
 
 
@@ -98,56 +98,58 @@ def _split_of_trials(subject: Subject) -> NDArray[np.str_]:
     return np.array([of.get(s, "left out") for s in subject.trials["stimulus_id"]], dtype=np.str_)
 
 
-def _title(figure: Figure, subject: Subject) -> None:
+def _title(axes: Axes, subject: Subject) -> None:
+    """Write who this is, how much there is of it, and what was chosen."""
     info = subject.info
-    trials, voxels = subject.betas.shape
-    sessions = sorted(set(subject.trials["session"].tolist()))
-    height, width = subject.pictures.shape[1:3]
     source = str(info.get("source", "source not stated"))
     if info.get("simulated") and "simulated" not in source:
         source += " (simulated)"
-    counts = [f"{len(ids):,} {name}" for name, ids in subject.splits.items()]
-    others = len(subject.stimuli) - sum(len(ids) for ids in subject.splits.values())
-    counts += [f"{others:,} left out"] if others else []
+    sessions = sorted(set(subject.trials["session"].tolist()))
+    height, width = subject.pictures.shape[1:3]
+    counts = {name: len(ids) for name, ids in subject.splits.items()}
+    counts["left out"] = len(subject.stimuli) - sum(counts.values())
     facts = [
-        _count(trials, "trial"),
-        _count(voxels, "voxel"),
-        f"{_count(len(sessions), 'session')} ({_cut(_listed(sessions), 40)})",
-        f"{_count(len(subject.stimuli), 'stimulus', 'stimuli')} of {width} x {height} pixels: "
-        + ", ".join(counts),
+        *(_count(n, word) for n, word in zip(subject.betas.shape, ("trial", "voxel"), strict=True)),
+        f"{_count(len(sessions), 'session')} ({_cut(_spans(sessions), 40)})",
+        f"{len(subject.stimuli):,} stimuli of {width} x {height} pixels: "
+        + ", ".join(f"{n:,} {name}" for name, n in counts.items() if n or name != "left out"),
     ]
-    name = _cut(str(info.get("subject", subject.path.name)), 30)
-    _line(figure, 0.015, 0.972, f"{name}   {_cut(source, 85)}", size=14, weight="bold")
-    _line(figure, 0.015, 0.931, "    ".join(facts), size=10.5)
     chosen = info.get("preparation", {}).get("chosen", {})
-    known = {"Betas": info.get("units"), **{k.capitalize(): chosen.get(k) for k in CHOICES}}
-    choices = "    ".join(f"{k}: {_cut(str(v), 90)}" for k, v in known.items() if v)
-    _line(figure, 0.015, 0.903, choices, size=9.5, color=SOFT)
+    choices = {
+        "Betas": info.get("units"),
+        "Test set": chosen.get("test set"),
+        "Training sessions": chosen.get("training sessions"),
+    }
+    heading = f"{_cut(str(info.get('subject', subject.path.name)), 25)}   {_cut(source, 50)}"
+    line = "    ".join(
+        f"{name}: {_cut(str(value), 75)}" for name, value in choices.items() if value
+    )
+    axes.axis("off")
+    axes.text(0, 1, heading, size=14, weight="bold", color=INK, va="top")
+    axes.text(0, 0.45, _cut("    ".join(facts), 140), size=10, color=INK, va="top")
+    axes.text(0, 0.05, _cut(line, 140), size=9.5, color=SOFT, va="top")
 
 
-def _contact_sheet(figure: Figure, subject: Subject, split: str, top: float) -> None:
+def _contact_sheet(figure: Figure, place: SubplotSpec, subject: Subject, split: str) -> None:
     """Draw two rows of four stimuli of one split, chosen at random, in the table's order."""
     ids = subject.splits[split]
     rng = np.random.default_rng(0)
-    drawn = np.sort(rng.choice(len(ids), size=min(SHOWN, len(ids)), replace=False))
-    shown = [ids[i] for i in drawn]
+    shown = np.sort(rng.choice(len(ids), size=min(SHOWN, len(ids)), replace=False))
     word = "training" if split == "train" else split
     heading = f"{len(shown)} of {len(ids):,} {word} stimuli" if ids else f"No {word} stimuli"
-    figure.text(0.015, top, heading, color=INK, size=10, weight="bold", va="bottom")
-    for place, stimulus_id in enumerate(shown):
-        row, column = divmod(place, 4)
-        frame = (0.015 + 0.112 * column, top - 0.152 - 0.171 * row, 0.104, 0.146)
-        axes = figure.add_axes(frame, label=f"{split} picture {place}", anchor="NW")
-        axes.imshow(subject.stimulus(stimulus_id), vmin=0, vmax=255)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_color(COLOURS[split])
-        axes.set_xlabel(_short(stimulus_id, 18), size=8, color=INK, labelpad=2)
+    frame = figure.add_subplot(place, label=f"{split} stimuli")
+    frame.axis("off")
+    frame.text(0, 1.02, heading, color=INK, size=10, weight="bold", va="bottom")
+    for number, cell in zip(shown, place.subgridspec(2, 4, hspace=0.2, wspace=0.08), strict=False):
+        axes = figure.add_subplot(cell, label=f"{split} picture {ids[number]}", anchor="NW")
+        axes.imshow(subject.stimulus(ids[number]), vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color(COLOURS[split])
+        axes.set_xlabel(_short(ids[number], 18), size=8, color=INK, labelpad=2)
 
 
-def _panel(figure: Figure, name: str, frame: tuple[float, float, float, float]) -> Axes:
-    axes = figure.add_axes(frame, label=name)
+def _panel(figure: Figure, place: SubplotSpec, name: str) -> Axes:
+    axes = figure.add_subplot(place, label=name)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
     axes.tick_params(labelsize=8, colors=SOFT, length=3)
@@ -156,59 +158,52 @@ def _panel(figure: Figure, name: str, frame: tuple[float, float, float, float]) 
 
 def _head(axes: Axes, title: str, note: str = "") -> None:
     """Set a panel's heading, and below it a line in small print."""
-    axes.annotate(
-        title, (0, 1), (0, 17), "axes fraction", "offset points", size=10, weight="bold", color=INK
-    )
-    axes.annotate(note, (0, 1), (0, 5), "axes fraction", "offset points", size=8, color=SOFT)
+    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(title, (0, 1), (0, 17), size=10, weight="bold", color=INK, **style)
+    axes.annotate(note, (0, 1), (0, 5), size=8, color=SOFT, **style)
 
 
 def _empty(axes: Axes, why: str) -> None:
     """State in a panel why there is nothing in it."""
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.spines[["left", "bottom"]].set_visible(False)
     # As many letters a line as the panel's width holds.
-    width = int(150 * axes.get_position().width)
-    lines = textwrap.fill(why, width, max_lines=6)
+    lines = textwrap.fill(why, int(150 * axes.get_position().width), max_lines=5)
     axes.text(0, 0.9, lines, transform=axes.transAxes, size=9, color=SOFT, va="top")
 
 
 def _ceilings(axes: Axes, voxels: pd.DataFrame, record: dict[str, Any]) -> None:
     """Draw histograms over voxels of the noise ceiling and of the one in the data's own files."""
-    said = str(record.get("noise ceiling", ""))
-    given = GIVEN_CEILING in said or said.startswith("not known")
-    names = {
-        "noise_ceiling": "given with the voxels" if given else "from repeats",
-        "file_noise_ceiling": "file's own",
-    }
-    known = {label: _finite(voxels[name]) for name, label in names.items() if name in voxels}
-    known = {label: values for label, values in known.items() if len(values)}
+    verdict = str(record.get("noise ceiling", ""))
+    given = GIVEN_CEILING in verdict or verdict.startswith("not known")
     _head(axes, "Noise ceiling of one trial", "share of variance that is signal")
+    columns = {
+        "given with the voxels" if given else "from repeats": "noise_ceiling",
+        "file's own": "file_noise_ceiling",
+    }
+    known = {label: _finite(voxels[name]) for label, name in columns.items() if name in voxels}
+    known = {label: values for label, values in known.items() if len(values)}
     if not known:
-        _empty(axes, said or "not known")
+        _empty(axes, verdict or "not known")
         return
     together = np.concatenate(list(known.values()))
     low, high = min(0.0, float(together.min())), float(together.max())
     edges = np.linspace(low, high if high > low else low + 1, 41)
-    heights = {label: np.histogram(values, edges)[0] for label, values in known.items()}
-    highest = max(int(h.max()) for h in heights.values())
-    styles = (("stepfilled", WASH, ACCENT, "-"), ("step", "none", INK, "--"))
-    style_of = dict(zip(names.values(), styles, strict=True))
     for label, values in known.items():
-        kind, face, colour, line = style_of[label]
+        own = label == "file's own"
         middle = float(np.median(values))
         axes.stairs(
-            heights[label],
+            np.histogram(values, edges)[0],
             edges,
-            fill=kind == "stepfilled",
-            facecolor=face,
-            edgecolor=colour,
+            fill=not own,
+            facecolor="none" if own else WASH,
+            edgecolor=INK if own else ACCENT,
             linewidth=1.2,
             label=f"{label}: median {middle:.3f}",
         )
-        axes.vlines(middle, 0, 1.05 * highest, color=colour, linestyle=line, linewidth=1.5)
-    axes.set_xlim(edges[0], edges[-1])
-    axes.set_ylim(0, 1.5 * highest)
+        axes.axvline(middle, color=INK if own else ACCENT, linestyle="--" if own else "-")
+    axes.margins(x=0)
+    _headroom(axes)
     axes.locator_params(axis="y", integer=True)
     axes.set_ylabel("voxels", size=8, color=SOFT)
     _legend(axes, loc="upper right")
@@ -223,154 +218,110 @@ def _finite(column: pd.Series[Any]) -> NDArray[np.float32]:
 
 def _lags(axes: Axes, alignment: dict[str, Any]) -> None:
     """Draw the encoding score as betas stand, shifted, and with pictures re-dealt."""
-    score = alignment.get("score")
+    title, score = "Alignment of betas and pictures", alignment.get("score")
     if score is None:
-        _head(axes, "Alignment of betas and pictures")
+        _head(axes, title)
         _empty(axes, str(alignment.get("verdict", "not made: no record of it")))
         return
     p, times = alignment["p_value"], alignment["permutations"]
-    _head(
-        axes,
-        "Alignment of betas and pictures",
-        f"r = {score:.3f}, p = {p:.2g} ({times} permutations)",
-    )
+    _head(axes, title, f"r = {score:.3f}, p = {p:.2g} ({times} permutations)")
     middle, spread = alignment["null_mean"], alignment["null_deviation"]
     axes.axhspan(middle - 2 * spread, middle + 2 * spread, color=RULE, label="re-dealt, ± 2 SD")
-    for across, marker, offset, label in (
-        (True, "o", -0.12, "shifted throughout"),
-        (False, "s", 0.12, "shifted in sessions"),
+    for across, marker, label in (
+        (True, "o", "shifted throughout"),
+        (False, "s", "shifted in sessions"),
     ):
-        points = [
-            (s["lag"], s["score"]) for s in alignment["lags"] if s["across_sessions"] is across
-        ]
-        xs, ys = [lag + offset for lag, _ in points], [value for _, value in points]
+        shifts = [s for s in alignment["lags"] if s["across_sessions"] is across]
+        xs, ys = [s["lag"] for s in shifts], [s["score"] for s in shifts]
         face = SOFT if across else "white"
         axes.plot(xs, ys, marker, color=SOFT, markerfacecolor=face, markersize=4.5, label=label)
     axes.plot([0], [score], "D", color=ACCENT, markersize=8, label="_as they stand")
-    axes.annotate(
-        "as they stand", (0, score), (8, -3), textcoords="offset points", size=8, color=INK
-    )
-    _headroom(axes, 1.4)
+    axes.annotate("as they stand", (0, score), (8, -3), textcoords="offset points", size=8)
+    _headroom(axes)
     axes.set_xlabel("shift of betas against trials", size=8, color=SOFT, labelpad=1)
     axes.set_ylabel("held-out correlation r", size=8, color=SOFT)
     _legend(axes, loc="upper left", ncols=2)
 
 
-def _places(sessions: NDArray[np.int64]) -> dict[int, int]:
-    """Return where each session stands on an axis: at its number, so that a missing one gapes.
-
-    Numbers too far apart for that (dates, say) stand side by side.
-    """
-    present = [int(s) for s in np.unique(sessions)]
-    if present[-1] - present[0] < max(60, 2 * len(present)):
-        return {s: s for s in present}
-    return {s: i for i, s in enumerate(present)}
+def _session_axis(axes: Axes, sessions: NDArray[np.int64]) -> None:
+    """Name at most twenty of the sessions, which stand side by side."""
+    marked = np.arange(0, len(sessions), -(-len(sessions) // 20))
+    axes.set_xticks(marked, [str(s) for s in sessions[marked]])
+    # Few sessions are not drawn as wide as the panel.
+    axes.set_xlim(-0.6, max(len(sessions), 5) - 0.4)
 
 
-def _session_axis(axes: Axes, places: dict[int, int]) -> None:
-    step = -(-len(places) // 20)
-    marked = list(places)[::step]
-    axes.set_xticks([places[s] for s in marked], [str(s) for s in marked])
-    low, high = min(places.values()), max(places.values())
-    # A single session is not drawn as wide as the panel.
-    margin = 0.6 if high - low > 4 else 2.0
-    axes.set_xlim(low - margin, high + margin)
-
-
-def _agreement(axes: Axes, alignment: dict[str, Any], places: dict[int, int]) -> None:
+def _agreement(axes: Axes, alignment: dict[str, Any], sessions: NDArray[np.int64]) -> None:
     """Draw how far each session's betas agree with their pictures."""
     z = {int(session): float(value) for session, value in alignment.get("session_z", ())}
-    z = {session: value for session, value in z.items() if session in places}
     title = "Agreement of each session's betas with its pictures"
     if not z:
-        _head(axes, title)
         made = alignment.get("score") is not None
-        why = "too few pictures in every session" if made else "not made, see the alignment above"
-        _empty(axes, why)
+        _head(axes, title)
+        _empty(axes, "too few pictures in every session" if made else "not made, see above")
         return
     note = f"z above re-dealt pairs; dashed: chance (z = {CHANCE_Z:.2f}, p = .05)"
-    if untold := [session for session in places if session not in z]:
-        note += f"; too few pictures in {_listed(untold)}"
+    if unknown := [int(s) for s in sessions if int(s) not in z]:
+        note += f"; too few pictures in {_spans(unknown)}"
     _head(axes, title, _cut(note, 92))
-    places_of = [places[s] for s in z]
-    colours = [ALARM if value < CHANCE_Z else ACCENT for value in z.values()]
-    axes.bar(places_of, list(z.values()), width=0.8, color=colours, label="agreement")
+    places = [i for i, s in enumerate(sessions) if int(s) in z]
+    values = [z[int(sessions[i])] for i in places]
+    colours = [ALARM if value < CHANCE_Z else ACCENT for value in values]
+    axes.bar(places, values, width=0.8, color=colours, label="agreement")
     axes.axhline(CHANCE_Z, color=INK, linestyle="--", linewidth=0.9)
     axes.set_ylabel("z", size=8, color=SOFT)
-    _session_axis(axes, places)
+    _session_axis(axes, sessions)
 
 
-def _trials(
-    axes: Axes, sessions: NDArray[np.int64], split: NDArray[np.str_], places: dict[int, int]
-) -> None:
+def _trials(axes: Axes, session: NDArray[np.int64], split: NDArray[np.str_]) -> None:
     """Draw the trials of each split over the sessions, as stacked bars."""
-    missing = [s for s in range(min(places), max(places) + 1) if s not in places]
-    if any(session != place for session, place in places.items()):
-        missing = []
-    _head(axes, "Trials of each split over the sessions")
-    if missing:
-        note = _cut(f"none in session {_listed(missing)}", 40)
-        place: Any = {"xytext": (0, 17), "textcoords": "offset points", "ha": "right"}
-        axes.annotate(note, (1, 1), xycoords="axes fraction", size=8, color=SOFT, **place)
-    numbers = list(places)
-    below = np.zeros(len(numbers), dtype=np.int64)
+    known = np.unique(session)
+    title = "Trials of each split over the sessions"
+    if 0 < known[-1] - known[0] + 1 - len(known) <= len(known):
+        missing = sorted(set(range(known[0], known[-1])) - set(known.tolist()))
+        title += f" (none in session {_cut(_spans(missing), 30)})"
+    _head(axes, title)
+    below = np.zeros(len(known), dtype=np.int64)
     for name, colour in COLOURS.items():
-        heights = np.array([((sessions == s) & (split == name)).sum() for s in numbers])
-        if not heights.sum():
-            continue
-        axes.bar(
-            [places[s] for s in numbers],
-            heights,
-            width=0.8,
-            bottom=below,
-            color=colour,
-            label=f"{name}: {heights.sum():,}",
-        )
-        below = below + heights
+        heights = np.array([((session == s) & (split == name)).sum() for s in known])
+        if heights.any():
+            label = f"{name}: {heights.sum():,}"
+            places = np.arange(len(known))
+            axes.bar(places, heights, width=0.8, bottom=below, color=colour, label=label)
+            below += heights
     axes.locator_params(axis="y", integer=True)
     axes.set_ylabel("trials", size=8, color=SOFT)
     axes.set_xlabel("session", size=8, color=SOFT, labelpad=1)
-    _session_axis(axes, places)
+    _session_axis(axes, known)
     _legend(axes, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=4, frameon=False, borderpad=0)
 
 
-def _verdicts(figure: Figure, record: dict[str, Any]) -> None:
-    """Write what each guard said, side by side."""
-    for column, name in enumerate(GUARDS):
-        said = record.get(name, "not on record")
-        verdict = str(said.get("verdict", "not on record") if isinstance(said, dict) else said)
-        left = 0.015 + 0.197 * column
-        lines = textwrap.fill(_printable(verdict), 34, max_lines=4, placeholder=" ...")
-        figure.text(left, 0.095, name.capitalize(), size=9, color=INK, weight="bold", va="top")
-        figure.text(left, 0.075, lines, size=8.5, color=SOFT, va="top")
+def _verdict(axes: Axes, name: str, found: Any) -> None:
+    """Write what a guard found."""
+    verdict = found.get("verdict", "not on record") if isinstance(found, dict) else found
+    lines = textwrap.fill(_printable(str(verdict)), 34, max_lines=4, placeholder=" ...")
+    axes.axis("off")
+    axes.text(0, 0.85, name.capitalize(), size=9, color=INK, weight="bold", va="top")
+    axes.text(0, 0.65, lines, size=8, color=SOFT, va="top")
+
+
+def _headroom(axes: Axes) -> None:
+    """Leave room for the legend above what is drawn."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, low + 1.5 * (high - low))
 
 
 def _legend(axes: Axes, **where: Any) -> None:
-    style = {"fontsize": 8, "labelcolor": INK, "edgecolor": RULE, "fancybox": False}
-    room = {"borderaxespad": 0, "handlelength": 1, "columnspacing": 1.2, "framealpha": 1}
+    style = {"fontsize": 7.5, "labelcolor": INK, "edgecolor": RULE, "fancybox": False}
+    room = {"borderaxespad": 0, "handlelength": 1, "columnspacing": 1, "framealpha": 1}
     axes.legend(**{**style, **room, **where})
 
 
-def _headroom(axes: Axes, factor: float) -> None:
-    """Leave room for the legend above what is drawn."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, low + factor * (high - low))
+def _count(number: int, one: str) -> str:
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
-def _line(figure: Figure, left: float, top: float, text: str, **style: Any) -> None:
-    """Write a line; what does not fit into the figure's width is cut off."""
-    line = figure.text(left, top, text, va="top", **{"color": INK, **style})
-    room = figure.bbox.width * (0.985 - left)
-    while (width := line.get_window_extent().width) > room:
-        text = _cut(text, min(len(text) - 1, int(len(text) * room / width)))
-        line.set_text(text)
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _listed(sessions: Sequence[int]) -> str:
+def _spans(sessions: list[int]) -> str:
     return spans(sessions).replace(",", ", ")
 
 
@@ -389,8 +340,5 @@ def _cut(text: str, most: int) -> str:
 
 def _short(text: str, most: int) -> str:
     """Return a text of at most so many letters, its middle left out: ids differ at both ends."""
-    text = _printable(text)
-    if len(text) <= most:
-        return text
-    half = (most - 1) // 2
-    return f"{text[: most - 1 - half]}…{text[-half:]}"
+    text, half = _printable(text), (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - half]}…{text[-half:]}"
