@@ -293,7 +293,7 @@ def test_no_words_overlap(subject: Subject) -> None:
             for b in boxes[i + 1 :]:
                 width = min(a.x1, b.x1) - max(a.x0, b.x0)
                 height = min(a.y1, b.y1) - max(a.y0, b.y0)
-                assert width <= 1 or height <= 3
+                assert width <= 1 or height <= 3, (a, b)
 
 
 @pytest.mark.parametrize("shape", [(425, 425), (37, 90), (90, 37), (1, 1)])

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mindeye.arrays import row_blocks
 from mindeye.errors import DataError
 
 Floats = NDArray[np.float32]
@@ -16,29 +17,63 @@ ELSEWHERE = -1
 """Group of a scaler that serves every session without statistics of its own."""
 
 
-def check_finite(betas: NDArray[np.floating], *, chunk: int = 1024) -> None:
-    """Raise DataError at the first NaN or infinite beta, naming trial and voxel.
+class BetasRange:
+    """Range of every voxel's betas, taken while they go by; NaN where a beta is not finite.
 
     Parameters
     ----------
-    betas
-        (N, V).
-    chunk
-        Trials looked at at once, so that memory-mapped betas stay on disk.
+    voxels
+        Number of voxels.
     """
-    for start in range(0, len(betas), chunk):
-        bad = np.argwhere(~np.isfinite(betas[start : start + chunk]))
+
+    def __init__(self, voxels: int) -> None:
+        self.low, self.high = np.full(voxels, np.inf), np.full(voxels, -np.inf)
+
+    def add(self, betas: NDArray[np.floating]) -> None:
+        """Look at the betas (n, V) of some trials."""
+        np.minimum(self.low, betas.min(axis=0), out=self.low)
+        np.maximum(self.high, betas.max(axis=0), out=self.high)
+
+    @property
+    def finite(self) -> bool:
+        """Whether there is no NaN and no infinity."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    @property
+    def constant(self) -> NDArray[np.int64]:
+        """Voxels that never change."""
+        return np.flatnonzero(self.low == self.high)
+
+    @property
+    def sound(self) -> bool:
+        """Whether all betas are finite and every voxel changes."""
+        return self.finite and not len(self.constant)
+
+
+def betas_problems(betas: NDArray[np.floating]) -> list[str]:
+    """Return in words what is wrong with betas (N, V), which are read once; empty if nothing is."""
+    found, problems = BetasRange(betas.shape[1]), []
+    for _, block in row_blocks(betas, "check betas"):
+        found.add(block)
+    if not found.finite:
+        problems.append(_first_not_finite(betas))
+    if len(found.constant):
+        problems.append(
+            f"voxel {found.constant[0]} never changes ({len(found.constant)} such voxels)"
+        )
+    return problems
+
+
+def _first_not_finite(betas: NDArray[np.floating]) -> str:
+    for where, block in row_blocks(betas, "search"):
+        bad = np.argwhere(~np.isfinite(block))
         if len(bad):
-            trial, voxel = start + int(bad[0, 0]), int(bad[0, 1])
-            raise DataError(
-                f"betas hold {betas[trial, voxel]} at trial {trial}, voxel {voxel} "
+            trial, voxel = (int(i) for i in bad[0])
+            return (
+                f"betas hold {block[trial, voxel]} at trial {where.start + trial}, voxel {voxel} "
                 f"({len(bad)} such values near it); leave out the voxel or the trial"
             )
-
-
-def constant_voxels(betas: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return the indices of voxels that never change, of betas (N, V)."""
-    return np.flatnonzero(np.ptp(betas, axis=0) == 0).astype(np.int64)
+    return "betas hold values that are not finite"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.data.preprocess import Scaler
+from mindeye.arrays import blocks, release_pages
+from mindeye.data.preprocess import BetasRange, Scaler
 from mindeye.data.splits import SPLITS
 from mindeye.data.trials import read_trials, trials_by_stimulus
 from mindeye.errors import DataError
@@ -271,6 +272,15 @@ class Subject:
         """Return pictures (S, H, W, 3) of a split or of stimulus ids, in that order."""
         return np.asarray(self.pictures[[self.row_of_stimulus[s] for s in self.ids_of(stimuli)]])
 
+    def mean_picture(self, stimuli: str | Sequence[Any]) -> NDArray[np.float64]:
+        """Return the mean (H, W, 3) of the pictures of a split or of stimulus ids, in 0..255."""
+        ids = self.ids_of(stimuli)
+        total = np.zeros(self.pictures.shape[1:], dtype=np.int64)
+        for where in blocks(len(ids), 8 * total.size):
+            total += self.pictures_of(ids[where]).sum(axis=0, dtype=np.int64)
+            release_pages(self.pictures)
+        return total / len(ids)
+
     def betas_of(self, stimuli: str | Sequence[Any]) -> NDArray[np.float32]:
         """Return betas (S, V) averaged over repeats, of a split or of stimulus ids, in that order.
 
@@ -369,6 +379,9 @@ def write_subject(
     write_array(draft / "stimuli.npy", np.ascontiguousarray(pictures, dtype=np.uint8))
     for name, array in more.items():
         write_array(draft / name, array)
+    found = BetasRange(betas.shape[1])
+    if len(betas):
+        found.add(betas)
     return commit_subject(
         draft,
         folder,
@@ -377,6 +390,7 @@ def write_subject(
         voxels=voxels,
         info=info,
         more=list(more),
+        betas_checked=found.sound,
     )
 
 
@@ -415,6 +429,7 @@ def commit_subject(
     more: Sequence[str] = (),
     scratch: Sequence[str] = (),
     known: Mapping[str, str] | None = None,
+    betas_checked: bool = False,
 ) -> Subject:
     """Complete a draft that holds the arrays, and put it in the place of `folder`.
 
@@ -433,6 +448,8 @@ def commit_subject(
         before that still goes on.
     known
         SHA-256 of files that need not be read for it.
+    betas_checked
+        Whether all betas are known to be finite and no voxel is constant.
     """
     for name, table in (("trials", trials), ("stimuli", stimuli), ("voxels", voxels)):
         write_text(draft / f"{name}.csv", table.to_csv(index=False))
@@ -441,7 +458,14 @@ def commit_subject(
     sums = {n: known.get(n) or sha256(draft / n) for n in track(names, "checksums")}
     # The fingerprint speaks of content alone, not of when or where it was made.
     fingerprint = "".join(sums[n][:8] for n in names)
-    content = {"format": FORMAT, **info, **provenance(), "fingerprint": fingerprint, "sha256": sums}
+    content = {
+        "format": FORMAT,
+        **info,
+        **provenance(),
+        "fingerprint": fingerprint,
+        "betas_checked": betas_checked,
+        "sha256": sums,
+    }
     write_json(draft / "subject.json", content)
     for name in scratch:
         shutil.rmtree(draft / name) if (draft / name).is_dir() else (draft / name).unlink()

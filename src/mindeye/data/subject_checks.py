@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mindeye.data.preprocess import check_finite, constant_voxels
+from mindeye import __version__
+from mindeye.data.preprocess import betas_problems
 from mindeye.data.splits import SPLITS, check_disjoint
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.trials import COLUMNS
@@ -19,6 +20,22 @@ GUARDS = ("leaks", "scaling", "broken voxels", "noise ceiling", "alignment")
 
 def validate(subject: Subject) -> list[str]:
     """Return every inconsistency of a subject's content in words; empty if there is none."""
+    return validate_tables(subject) + betas_problems(subject.betas)
+
+
+def betas_checked(subject: Subject) -> bool:
+    """Return whether this version found the betas sound when it wrote them, unchanged since."""
+    record = subject.path / "subject.json"
+    return (
+        bool(subject.info.get("betas_checked"))
+        and subject.info.get("versions", {}).get("mindeye") == __version__
+        # The record is written last: betas that are younger were changed, or copied.
+        and (subject.path / "betas.npy").stat().st_mtime_ns <= record.stat().st_mtime_ns
+    )
+
+
+def validate_tables(subject: Subject) -> list[str]:
+    """Return every inconsistency of a subject's tables in words, without reading its betas."""
     problems = []
     missing = [c for c in COLUMNS if c not in subject.trials.columns]
     if missing:
@@ -35,12 +52,8 @@ def validate(subject: Subject) -> list[str]:
         )
     try:
         check_disjoint(subject.splits)
-        check_finite(subject.betas)
     except DataError as error:
         problems.append(str(error))
-    constant = constant_voxels(subject.betas)
-    if len(constant):
-        problems.append(f"voxel {constant[0]} never changes ({len(constant)} such voxels)")
     for name in SPLITS:
         unseen = [s for s in subject.splits[name] if s not in subject.rows_by_stimulus]
         if unseen:

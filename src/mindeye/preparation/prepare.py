@@ -37,7 +37,13 @@ from mindeye.preparation.guards import (
 )
 from mindeye.preparation.preview import GIVEN_CEILING, write_preview
 from mindeye.preparation.reading import read_pictures, read_sessions
-from mindeye.preparation.scaling import UNITS, measure_voxels, resolve_zscore, write_betas
+from mindeye.preparation.scaling import (
+    UNITS,
+    WrittenBetas,
+    measure_voxels,
+    resolve_zscore,
+    write_betas,
+)
 from mindeye.preparation.scaling_leak import ScalingDesign
 
 
@@ -111,7 +117,8 @@ def prepare(
         info=info,
         more=parts.more,
         scratch=SCRATCH,
-        known={"betas.npy": parts.digest},
+        known={"betas.npy": parts.written.sha256},
+        betas_checked=parts.written.sound,
     )
 
 
@@ -124,7 +131,7 @@ class _Parts:
     units: str
     facts: dict[str, Any]
     more: list[str]
-    digest: str
+    written: WrittenBetas
 
 
 def _is_prepared(folder: Path, key: str) -> bool:
@@ -151,8 +158,8 @@ def _assemble(
     test = alignment_test(trials, pictures, stimuli, len(kept), config)
     sample = None if test is None else test.sample
     statistics = measure_voxels(raw, kept, trials, design, sample)
-    moments, digest = write_betas(raw, draft.betas, kept, statistics.scaler, design, sample)
-    scaling = guard_scaling(moments, zscore)
+    written = write_betas(raw, draft.betas, kept, statistics.scaler, design, sample)
+    scaling = guard_scaling(written.moments, zscore)
     aligned = guard_alignment(test)
     write_scaler(draft.folder, statistics.scaler)
     voxels, ceiling = _voxel_table(recording, kept, statistics.ceiling)
@@ -170,7 +177,7 @@ def _assemble(
             "noise ceiling": ceiling,
         },
         more=[] if statistics.scaler is None else list(SCALER),
-        digest=digest,
+        written=written,
     )
 
 

@@ -77,18 +77,20 @@ def draw_preview(subject: Subject) -> Figure:
         3, 1, left=0.015, right=0.98, top=0.98, bottom=0.01, height_ratios=(9, 74, 13), hspace=0.17
     )
     _title(figure.add_subplot(rows[0]), subject)
-    left, right = rows[1].subgridspec(1, 2, width_ratios=(45, 50), wspace=0.11)
-    for split, place in zip(("train", "test"), left.subgridspec(2, 1, hspace=0.22), strict=True):
-        _contact_sheet(figure, place, subject, split)
-    panels = right.subgridspec(3, 2, height_ratios=(20, 13, 15), hspace=0.75, wspace=0.3)
+    body = rows[1].subgridspec(1, 2, width_ratios=(45, 50), wspace=0.11)
+    sheets = body[0].subgridspec(2, 1, hspace=0.22)
+    for row, split in enumerate(("train", "test")):
+        _contact_sheet(figure, sheets[row], subject, split)
+    panels = body[1].subgridspec(3, 2, height_ratios=(20, 13, 15), hspace=0.85, wspace=0.3)
     _ceilings(_panel(figure, panels[0, 0], "noise ceiling"), subject.voxels, record)
     alignment = record.get("alignment", {})
     _lags(_panel(figure, panels[0, 1], "alignment"), alignment)
     sessions = subject.trials["session"].to_numpy()
     _agreement(_panel(figure, panels[1, :], "agreement"), alignment, np.unique(sessions))
     _trials(_panel(figure, panels[2, :], "trials"), sessions, _split_of_trials(subject))
-    for place, name in zip(rows[2].subgridspec(1, len(GUARDS)), GUARDS, strict=True):
-        _verdict(figure.add_subplot(place), name, record.get(name, "not on record"))
+    columns = rows[2].subgridspec(1, len(GUARDS))
+    for column, name in enumerate(GUARDS):
+        _verdict(figure.add_subplot(columns[column]), name, record.get(name, "not on record"))
     return figure
 
 
@@ -126,8 +128,8 @@ def _title(axes: Axes, subject: Subject) -> None:
     )
     axes.axis("off")
     axes.text(0, 1, heading, size=14, weight="bold", color=INK, va="top")
-    axes.text(0, 0.45, _cut("    ".join(facts), 140), size=10, color=INK, va="top")
-    axes.text(0, 0.05, _cut(line, 140), size=9.5, color=SOFT, va="top")
+    axes.text(0, 0.55, _cut("    ".join(facts), 140), size=10, color=INK, va="top")
+    axes.text(0, 0.2, _cut(line, 140), size=9.5, color=SOFT, va="top")
 
 
 def _contact_sheet(figure: Figure, place: SubplotSpec, subject: Subject, split: str) -> None:
@@ -140,8 +142,9 @@ def _contact_sheet(figure: Figure, place: SubplotSpec, subject: Subject, split: 
     frame = figure.add_subplot(place, label=f"{split} stimuli")
     frame.axis("off")
     frame.text(0, 1.02, heading, color=INK, size=10, weight="bold", va="bottom")
-    for number, cell in zip(shown, place.subgridspec(2, 4, hspace=0.2, wspace=0.08), strict=False):
-        axes = figure.add_subplot(cell, label=f"{split} picture {ids[number]}", anchor="NW")
+    cells = place.subgridspec(2, 4, hspace=0.2, wspace=0.08)
+    for cell, number in enumerate(shown):
+        axes = figure.add_subplot(cells[cell], label=f"{split} picture {ids[number]}", anchor="NW")
         axes.imshow(subject.stimulus(ids[number]), vmin=0, vmax=255)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color(COLOURS[split])

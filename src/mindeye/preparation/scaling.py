@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.arrays import array_writer
-from mindeye.data.preprocess import Scaler, ZScore, fit_scaler, noise_ceiling
+from mindeye.data.preprocess import BetasRange, Scaler, ZScore, fit_scaler, noise_ceiling
 from mindeye.data.trials import trials_by_stimulus
 from mindeye.datasets.recording import Recording
 from mindeye.preparation.alignment_sample import Sample
@@ -112,6 +112,25 @@ def _joined(parts: list[Scaler | None]) -> Scaler | None:
     return Scaler(known[0].groups, mean, deviation)
 
 
+@dataclass(frozen=True)
+class WrittenBetas:
+    """What is known of the scaled betas once they are on disk.
+
+    Parameters
+    ----------
+    moments
+        Moments of the training trials.
+    sha256
+        Hash of the file.
+    sound
+        Whether all are finite and every voxel changes.
+    """
+
+    moments: TrainingMoments
+    sha256: str
+    sound: bool
+
+
 def write_betas(
     raw: RawBetas,
     path: Path,
@@ -119,7 +138,7 @@ def write_betas(
     scaler: Scaler | None,
     design: ScalingDesign,
     sample: Sample | None,
-) -> tuple[TrainingMoments, str]:
+) -> WrittenBetas:
     """Write the scaled betas, a block of trials at a time.
 
     Parameters
@@ -131,17 +150,14 @@ def write_betas(
     scaler
         What to scale by; None to write the betas as they are.
 
-    Returns
-    -------
-    tuple
-        Moments of the training trials as written, and the SHA-256 of the file.
     """
-    moments = TrainingMoments(design, len(voxels))
+    moments, values = TrainingMoments(design, len(voxels)), BetasRange(len(voxels))
     with array_writer(path, len(design.sessions), np.float32) as betas:
         for where, block in raw.rows(voxels):
             scaled = block if scaler is None else scaler.apply(block, design.sessions[where])
             betas.append(scaled)
             moments.add(where, scaled)
+            values.add(scaled)
             if sample is not None:
                 sample.take(where, scaled)
-    return moments, betas.sha256.hexdigest()
+    return WrittenBetas(moments, betas.sha256.hexdigest(), values.sound)

@@ -31,7 +31,7 @@ PUBLISHED_STRENGTH = 0.8
 def draw_baselines(work: Workspace, generator: Generator | None) -> None:
     """Write the mean training picture, the ceilings and the baselines' pictures."""
     folder, count = work.folder / "reconstruct", len(work.drawn_ids)
-    mean = work.subject.pictures_of(work.subject.splits["train"]).mean(axis=0)
+    mean = work.subject.mean_picture("train")
     write_array(
         folder / "mean_picture.npy", np.repeat(mean.round().astype(np.uint8)[None], count, axis=0)
     )

@@ -15,9 +15,10 @@ from mindeye.config import RunConfig
 from mindeye.config.fingerprints import config_dict, differing_fields, filled
 from mindeye.data.images import to_images
 from mindeye.data.permutation import permuted_subject
+from mindeye.data.preprocess import betas_problems
 from mindeye.data.splits import SPLITS
 from mindeye.data.subject import Subject, load_subject
-from mindeye.data.subject_checks import validate
+from mindeye.data.subject_checks import betas_checked, validate_tables
 from mindeye.decoding.brain import BrainDecoder
 from mindeye.decoding.estimator import REFERENCE_IMAGES
 from mindeye.decoding.low_level import LowLevelDecoder
@@ -160,8 +161,11 @@ def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
     DataError
         If the subject is not a sound prepared subject, or the folder holds something else.
     """
-    subject = load_subject(subject_dir)
-    problems = validate(subject)
+    subject, path = load_subject(subject_dir), folder / "run.json"
+    problems = validate_tables(subject)
+    # A run that is there was begun with these betas: its record names their fingerprint.
+    if not problems and not path.is_file() and not betas_checked(subject):
+        problems = betas_problems(subject.betas)
     if problems:
         raise DataError(f"{subject_dir}: {problems[0]}")
     empty = [name for name in SPLITS if not subject.splits[name]]
@@ -176,7 +180,6 @@ def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
         "subject": subject.fingerprint,
     }
     processes = join_processes(config.device)
-    path = folder / "run.json"
     if processes.is_first and not path.is_file():
         if folder.is_dir() and any(
             p for p in folder.iterdir() if p.resolve() != subject.path.resolve()
