@@ -22,8 +22,14 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def scores(table: torch.Tensor) -> clusters.Scores:
+    return clusters.Scores("s", "brain_to_image", table)
+
+
 def value(points: list, condition: str, metric: str) -> float:
-    (found,) = [p for p in points if p.condition == condition and p.metric == f"x_{metric}"]
+    (found,) = [
+        p for p in points if p.condition == condition and p.metric == f"brain_to_image_{metric}"
+    ]
     return found.value
 
 
@@ -38,23 +44,19 @@ def test_ranks_within_clusters_by_hand() -> None:
         ]
     )
     labels = np.array([0, 0, 1, 1, 1])
-    points, _ = clusters.same_cluster(
-        clusters.Scores("s", "x", table), labels, rng=rng(), scoring=HOW
-    )
+    points, _ = clusters.same_cluster(scores(table), labels, rng=rng(), scoring=HOW)
     assert value(points, clusters.SAME, "rank") == pytest.approx((1 + 0 + 1 + 0 + 1) / 5)
     assert value(points, clusters.SAME, "top1") == pytest.approx(2 / 5)
     assert value(points, clusters.SAME, "two_way") == pytest.approx((0 + 1 + 0.5 + 1 + 0.5) / 5)
     chances = {p.metric: p.chance for p in points}
-    assert chances["x_top1"] == pytest.approx((2 / 2 + 3 / 3) / 5)
-    assert chances["x_rank"] == pytest.approx((2 * 0.5 + 3 * 1) / 5)
+    assert chances["brain_to_image_top1"] == pytest.approx((2 / 2 + 3 / 3) / 5)
+    assert chances["brain_to_image_rank"] == pytest.approx((2 * 0.5 + 3 * 1) / 5)
 
 
 def test_random_distractors_are_the_mean_over_all_choices_of_as_many() -> None:
     table = torch.from_numpy(rng().normal(size=(7, 7)))
     labels = np.array([0, 0, 0, 1, 1, 1, 1])
-    points, _ = clusters.same_cluster(
-        clusters.Scores("s", "x", table), labels, rng=rng(), scoring=HOW
-    )
+    points, _ = clusters.same_cluster(scores(table), labels, rng=rng(), scoring=HOW)
     first, beaten, rank = [], [], []
     for i, label in enumerate(labels):
         others = [j for j in range(7) if j != i]
@@ -70,9 +72,7 @@ def test_random_distractors_are_the_mean_over_all_choices_of_as_many() -> None:
 
 def test_with_one_cluster_of_all_both_kinds_of_distractors_agree() -> None:
     table = torch.from_numpy(rng().normal(size=(30, 30)) + 2 * np.eye(30))
-    points, _ = clusters.same_cluster(
-        clusters.Scores("s", "x", table), np.zeros(30, int), rng=rng(), scoring=HOW
-    )
+    points, _ = clusters.same_cluster(scores(table), np.zeros(30, int), rng=rng(), scoring=HOW)
     for metric in ("top1", "two_way", "rank"):
         assert value(points, clusters.SAME, metric) == pytest.approx(
             value(points, clusters.RANDOM, metric)
@@ -83,7 +83,10 @@ def test_a_decoder_that_knows_exactly_the_clusters_is_warned_of() -> None:
     labels = rng().integers(0, 6, 120)
     table = 5.0 * (labels[:, None] == labels) + rng().normal(size=(120, 120))
     points, (finding,) = clusters.same_cluster(
-        clusters.Scores("s", "x", torch.from_numpy(table)), labels, rng=rng(), scoring=HOW
+        scores(torch.from_numpy(table)),
+        labels,
+        rng=rng(),
+        scoring=HOW,
     )
     assert value(points, clusters.RANDOM, "two_way") > 0.85
     assert not finding.passed
@@ -94,9 +97,7 @@ def test_noise_is_at_chance_in_both_and_that_is_the_floors_business() -> None:
     for seed in range(40):
         table = torch.from_numpy(rng(seed).normal(size=(60, 60)))
         labels = rng(seed).integers(0, 8, 60)
-        points, (finding,) = clusters.same_cluster(
-            clusters.Scores("s", "x", table), labels, rng=rng(), scoring=HOW
-        )
+        points, (finding,) = clusters.same_cluster(scores(table), labels, rng=rng(), scoring=HOW)
         assert finding.passed
         values.append(value(points, clusters.SAME, "two_way"))
     assert np.mean(values) == pytest.approx(0.5, abs=0.02)
@@ -105,13 +106,16 @@ def test_noise_is_at_chance_in_both_and_that_is_the_floors_business() -> None:
 def test_pictures_alone_in_their_cluster_are_left_out() -> None:
     table = torch.eye(5, dtype=torch.float64)
     points, _ = clusters.same_cluster(
-        clusters.Scores("s", "x", table), np.array([0, 0, 1, 2, 2]), rng=rng(), scoring=HOW
+        scores(table),
+        np.array([0, 0, 1, 2, 2]),
+        rng=rng(),
+        scoring=HOW,
     )
     assert {point.n for point in points} == {4}
     with pytest.raises(DataError, match="a cluster with two test pictures"):
-        clusters.same_cluster(clusters.Scores("s", "x", table), np.arange(5), rng=rng())
+        clusters.same_cluster(scores(table), np.arange(5), rng=rng())
     with pytest.raises(DataError, match="labels do not describe scores"):
-        clusters.same_cluster(clusters.Scores("s", "x", table), np.zeros(4, int), rng=rng())
+        clusters.same_cluster(scores(table), np.zeros(4, int), rng=rng())
 
 
 def test_clusters_are_found_on_the_scale_of_every_feature_and_by_seed() -> None:

@@ -1,4 +1,4 @@
-"""Claims about trials averaged, candidates and seeds, regions, halves and permutations."""
+"""Claims about trials averaged, candidates, regions, halves and permutations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from scipy import stats
 from mindeye.controls import (
     collapse,
     noise_ceiling,
-    permutation,
     regions,
     repeats,
     spread,
@@ -19,6 +18,7 @@ from mindeye.controls.measures import Measure
 from mindeye.data.simulate import simulate
 from mindeye.data.trials import trials_by_stimulus
 from mindeye.errors import DataError
+from mindeye.metrics.floors import permutation_p
 from mindeye.metrics.points import Point
 from mindeye.metrics.retrieval_rows import rows_from_scores
 from mindeye.metrics.scoring import Scoring
@@ -69,16 +69,14 @@ def test_a_score_that_does_not_care_for_noise_is_warned_of() -> None:
     assert finding.text.startswith("Does not rise with trials averaged")
 
 
-def test_no_rise_is_asked_for_at_the_limit_at_chance_or_of_a_given_limit() -> None:
-    def text(first: np.ndarray, last: np.ndarray, **more: object) -> str:
+def test_no_rise_is_asked_for_at_the_limit_or_at_chance() -> None:
+    def text(first: np.ndarray, last: np.ndarray) -> str:
         curve = {1: [two_way(first)], 3: [two_way(last)]}
-        _, (finding,) = repeats.trials_curve(curve, rng=rng(), scoring=HOW, **more)
+        _, (finding,) = repeats.trials_curve(curve, rng=rng(), scoring=HOW)
         assert finding.passed
         return finding.text
 
     assert text(np.full(50, 0.99), np.full(50, 0.99)).startswith("One trial is at the limit 1.000")
-    limits = {"two_way_x": 0.8}
-    assert text(np.full(50, 0.8), np.full(50, 0.8), limits=limits).startswith("One trial is at")
     assert text(np.full(50, 0.5), np.full(50, 0.5)).startswith("Even averaged, at chance")
     few = rng().random(6) * 0.4 + 0.55
     assert text(few, few[::-1]).startswith("Too few stimuli to see a rise")
@@ -86,7 +84,7 @@ def test_no_rise_is_asked_for_at_the_limit_at_chance_or_of_a_given_limit() -> No
 
 def test_ranks_rise_downwards() -> None:
     def rank(values: np.ndarray) -> Measure:
-        return Measure("s", "brain_to_image_median_rank", values, 20.0, False, np.median)
+        return Measure("s", "brain_to_image_median_rank", values, 20.0)
 
     draw = rng()
     curve = {1: [rank(draw.integers(5, 15, 60) * 1.0)], 2: [rank(draw.integers(0, 8, 60) * 1.0)]}
@@ -99,11 +97,11 @@ def test_trials_of_other_metrics_or_numbers_are_named() -> None:
         repeats.trials_curve({1: [two_way(np.ones(3))], 2: []}, rng=rng())
     with pytest.raises(DataError, match="must be 1 and up"):
         repeats.trials_curve({0: []}, rng=rng())
-    with pytest.raises(DataError, match="3 and 4 stimuli do not pair up"):
+    with pytest.raises(DataError, match="4 and 3 stimuli do not pair up"):
         repeats.trials_curve({1: [two_way(np.ones(3))], 2: [two_way(np.ones(4))]}, rng=rng())
 
 
-# Candidates and seeds.
+# Candidates.
 
 
 def test_candidates_by_hand() -> None:
@@ -129,7 +127,7 @@ def test_candidates_by_hand() -> None:
 
 
 def test_the_best_candidate_and_the_gain_follow_the_direction_of_the_metric() -> None:
-    distance = Measure("s", "distance_x", np.zeros(0), 1.0, higher_is_better=False)
+    distance = Measure("s", "distance_x", np.zeros(0), 1.0)
     scores = np.array([[0.2, 0.9], [0.6, 0.5]])
     points, _ = spread.candidate_spread(distance, scores, np.array([0, 1]), rng=rng(), scoring=HOW)
     found = by_condition(points)
@@ -156,15 +154,6 @@ def test_candidates_that_score_alike_say_nothing_of_the_choice() -> None:
     assert finding.passed
 
 
-def test_the_spread_of_seeds_is_that_of_their_scores() -> None:
-    scores = np.array([[0.5, 0.7], [0.6, 0.8], [0.7, 1.0]])
-    points, (finding,) = spread.seed_spread(two_way(np.zeros(0)), scores, rng=rng(), scoring=HOW)
-    found = by_condition(points)
-    assert found["sd of seeds"].value == pytest.approx(np.std([0.6, 0.7, 0.85], ddof=1))
-    assert found["all seeds"].value == pytest.approx(scores.mean())
-    assert "3 seeds score 0.600 to 0.850" in finding.text
-
-
 def test_spreads_of_nothing_are_named() -> None:
     with pytest.raises(DataError, match="2 candidates at least"):
         spread.candidate_spread(two_way(np.zeros(0)), np.ones((1, 4)), rng=rng())
@@ -172,8 +161,8 @@ def test_spreads_of_nothing_are_named() -> None:
         spread.candidate_spread(
             two_way(np.zeros(0)), np.ones((2, 3)), np.array([0, 1, 2]), rng=rng()
         )
-    with pytest.raises(DataError, match="scores of seeds contain NaN"):
-        spread.seed_spread(two_way(np.zeros(0)), np.full((2, 3), np.nan), rng=rng())
+    with pytest.raises(DataError, match="scores of candidates contain NaN"):
+        spread.candidate_spread(two_way(np.zeros(0)), np.full((2, 3), np.nan), rng=rng())
 
 
 # Regions.
@@ -198,7 +187,7 @@ def test_regions_are_held_against_all_voxels_and_as_many_random_ones() -> None:
 
 def test_a_region_says_less_by_a_distance_that_is_larger() -> None:
     def distance(values: np.ndarray) -> list[Measure]:
-        return [Measure("s", "distance_x", values, 1.0, higher_is_better=False)]
+        return [Measure("s", "distance_x", values, 1.0)]
 
     region = regions.Region("early", 5, distance(np.full(9, 0.9)), None, distance(np.full(9, 0.4)))
     _, (finding,) = regions.region_ablation(
@@ -292,31 +281,18 @@ def test_stimuli_shown_once_are_left_out_and_halves_are_named() -> None:
 
 def test_the_real_score_counts_among_the_permuted_ones() -> None:
     null = np.array([0.1, 0.2, 0.3, 0.4])
-    assert permutation.permutation_p(0.5, null) == 1 / 5
-    assert permutation.permutation_p(0.3, null) == 3 / 5
-    assert permutation.permutation_p(0.15, null, higher_is_better=False) == 2 / 5
+    assert permutation_p(0.5, null) == 1 / 5
+    assert permutation_p(0.3, null) == 3 / 5
+    assert permutation_p(0.15, null, higher_is_better=False) == 2 / 5
     with pytest.raises(DataError, match="finite scores, got 0 permuted"):
-        permutation.permutation_p(0.5, np.zeros(0))
+        permutation_p(0.5, np.zeros(0))
 
 
 def test_without_signal_p_is_uniform() -> None:
     draw = rng()
-    p = [permutation.permutation_p(draw.random(), draw.random(19)) for _ in range(2000)]
+    p = [permutation_p(draw.random(), draw.random(19)) for _ in range(2000)]
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.015)
     assert np.mean(p) == pytest.approx((1 + 20) / 2 / 20, abs=0.02)
-
-
-def test_a_score_among_the_permuted_ones_is_warned_of() -> None:
-    null = rng().normal(0.5, 0.02, 40)
-    points, (good,) = permutation.permutation_null(two_way(np.full(10, 0.8)), null)
-    assert good.passed
-    assert points[0].reference == pytest.approx(null.mean())
-    assert points[1].low < 0.5 < points[1].high
-    _, (poor,) = permutation.permutation_null(two_way(np.full(10, 0.5)), null)
-    assert not poor.passed
-    _, (few,) = permutation.permutation_null(two_way(np.full(10, 0.8)), null[:4])
-    assert few.passed
-    assert "p cannot be below 0.2" in few.text
 
 
 # Collapse.

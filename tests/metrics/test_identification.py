@@ -7,9 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from mindeye.errors import DataError
 from mindeye.metrics import identification as ident
+from mindeye.metrics.curves import nway_points
+from mindeye.retrieval import ranks_from_scores
 
 
 @pytest.fixture
@@ -37,11 +40,18 @@ def naive_two_way(predicted: np.ndarray, actual: np.ndarray, distractors: str) -
     return out
 
 
+def two_way(
+    predicted: np.ndarray, actual: np.ndarray, distractors: ident.Distractors = "ground_truths"
+) -> np.ndarray:
+    scores = ident.similarity_table(predicted, actual)
+    return np.diagonal(ident.two_way_from_scores(scores, distractors=distractors))
+
+
 @pytest.mark.parametrize("distractors", ["ground_truths", "reconstructions"])
 def test_two_way_equals_the_naive_loop(
     pair: tuple[np.ndarray, np.ndarray], distractors: ident.Distractors
 ) -> None:
-    found = ident.two_way_identification(*pair, distractors=distractors)
+    found = two_way(*pair, distractors=distractors)
     np.testing.assert_allclose(found, naive_two_way(*pair, distractors))
 
 
@@ -50,27 +60,25 @@ def test_the_two_definitions_differ_when_predictions_collapse() -> None:
     rng = np.random.default_rng(1)
     actual = rng.normal(size=(30, 50))
     predicted = actual[0] + 0.1 * actual
-    against_pictures = ident.two_way_identification(predicted, actual).mean()
-    against_predictions = ident.two_way_identification(
-        predicted, actual, distractors="reconstructions"
-    ).mean()
+    against_pictures = two_way(predicted, actual).mean()
+    against_predictions = two_way(predicted, actual, distractors="reconstructions").mean()
     assert against_predictions > against_pictures + 0.05
 
 
 def test_ties_count_half() -> None:
     actual = np.array([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0], [3.0, 1.0, 0.0]])
-    assert ident.two_way_identification(actual, actual).tolist() == [0.75, 0.75, 1.0]
+    assert two_way(actual, actual).tolist() == [0.75, 0.75, 1.0]
 
 
 def test_constant_predictions_score_chance() -> None:
     actual = np.random.default_rng(0).normal(size=(20, 8))
     collapsed = np.ones((20, 8))
-    assert ident.two_way_identification(collapsed, actual).tolist() == [0.5] * 20
+    assert two_way(collapsed, actual).tolist() == [0.5] * 20
 
 
 def test_noise_scores_chance() -> None:
     rng = np.random.default_rng(2)
-    scores = ident.two_way_identification(rng.normal(size=(300, 20)), rng.normal(size=(300, 20)))
+    scores = two_way(rng.normal(size=(300, 20)), rng.normal(size=(300, 20)))
     assert abs(scores.mean() - 0.5) < 4 * scores.std() / np.sqrt(300)
 
 
@@ -78,23 +86,18 @@ def test_a_swapped_pair_lowers_the_score(pair: tuple[np.ndarray, np.ndarray]) ->
     _, actual = pair
     swapped = actual.copy()
     swapped[[3, 8]] = swapped[[8, 3]]
-    assert ident.two_way_identification(actual, actual).mean() == 1.0
-    scores = ident.two_way_identification(swapped, actual)
+    assert two_way(actual, actual).mean() == 1.0
+    scores = two_way(swapped, actual)
     assert scores[[3, 8]].max() < 1.0
     assert (np.delete(scores, [3, 8]) == 1.0).all()
 
 
-def test_pearson_ignores_an_offset_that_cosine_does_not() -> None:
+def test_an_offset_of_all_features_changes_nothing() -> None:
     rng = np.random.default_rng(3)
     actual = rng.normal(size=(25, 6))
     predicted = actual + rng.normal(size=(25, 6))
     moved = predicted + 5 * rng.normal(size=(25, 1))
-    plain = ident.two_way_identification(predicted, actual)
-    np.testing.assert_allclose(ident.two_way_identification(moved, actual), plain)
-    assert not np.allclose(
-        ident.two_way_identification(moved, actual, similarity="cosine"),
-        ident.two_way_identification(predicted, actual, similarity="cosine"),
-    )
+    np.testing.assert_allclose(two_way(moved, actual), two_way(predicted, actual))
 
 
 def test_correlation_distance_by_hand() -> None:
@@ -102,16 +105,20 @@ def test_correlation_distance_by_hand() -> None:
     predicted = np.array([[1.0, 3.0, 5.0], [2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [7.0, 7.0, 7.0]])
     # r = 1, -1, -1/2, undefined (no information: as far as an unrelated picture)
     np.testing.assert_allclose(
-        ident.correlation_distance(predicted, actual), [0, 2, 1.5, 1], atol=1e-12
+        np.diagonal(ident.distance_from_scores(ident.similarity_table(predicted, actual))),
+        [0, 2, 1.5, 1],
+        atol=1e-12,
     )
 
 
 def test_the_nway_curve_starts_at_two_way_and_ends_at_top1(
     pair: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    curve = ident.nway_curve(*pair, [2, 10, 40])
-    scores = np.corrcoef(*pair)[:40, 40:]
-    assert curve[0] == pytest.approx(ident.two_way_identification(*pair).mean())
+    scores = ident.similarity_table(*pair)
+    ranks = ranks_from_scores(torch.from_numpy(scores)).numpy()
+    points = nway_points("s", "two_way_x", ranks, rng=np.random.default_rng(0), sizes=[2, 10, 40])
+    curve = [point.value for point in points]
+    assert curve[0] == pytest.approx(two_way(*pair).mean())
     assert curve[2] == pytest.approx((scores.argmax(axis=1) == np.arange(40)).mean())
     assert curve[0] > curve[1] > curve[2]
 
@@ -121,27 +128,19 @@ def test_nan_features_are_refused() -> None:
     bad = good.copy()
     bad[1, 1] = np.nan
     with pytest.raises(DataError, match="predicted features contain NaN"):
-        ident.two_way_identification(bad, good)
+        two_way(bad, good)
     with pytest.raises(DataError, match="pair up"):
-        ident.two_way_identification(good[:3], good)
+        two_way(good[:3], good)
 
 
-@pytest.mark.parametrize("similarity", ["pearson", "cosine"])
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
-def test_blocks_of_columns_give_what_the_whole_matrix_does(
-    similarity: ident.Similarity, block: int
-) -> None:
+def test_blocks_of_columns_give_what_the_whole_matrix_does(block: int) -> None:
     rng = np.random.default_rng(4)
     actual = rng.normal(size=(20, 100)) + 50.0
     predicted = actual + rng.normal(size=(20, 100))
-    naive = (
-        np.corrcoef(predicted, actual)[:20, 20:]
-        if similarity == "pearson"
-        else (predicted / np.linalg.norm(predicted, axis=1, keepdims=True))
-        @ (actual / np.linalg.norm(actual, axis=1, keepdims=True)).T
-    )
-    found = ident.similarity_table(predicted, actual, similarity=similarity, block=block)
-    np.testing.assert_allclose(found, naive, rtol=0, atol=1e-12)
+    found = ident.similarity_table(predicted, actual, block=block)
+    expected = np.corrcoef(predicted, actual)[:20, 20:]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 def test_a_row_that_is_constant_but_for_rounding_has_no_correlation() -> None:

@@ -6,7 +6,11 @@ import re
 
 import numpy as np
 
-from mindeye.metrics.identification import correlation_distance, two_way_identification
+from mindeye.metrics.identification import (
+    distance_from_scores,
+    similarity_table,
+    two_way_from_scores,
+)
 from mindeye.metrics.pixels import pixcorr, resize_images, ssim
 from mindeye.retrieval import ranks, similarity, top_k_accuracy
 from parity.compare import EXACT, Comparison
@@ -18,13 +22,14 @@ PERCENT_CORRECT = re.compile(r"percent_correct_(fwd|bwd)_top(\d+)")
 def check_two_way(entry: Entry, comparison: Comparison) -> None:
     for case in entry.config["cases"]:
         tag, arrays = case["tag"], entry.under(case["tag"])
-        shares = two_way_identification(arrays["pred"], arrays["real"])
+        table = similarity_table(arrays["pred"], arrays["real"])
+        shares = np.diagonal(two_way_from_scores(table))
         others = int(arrays["two_way_denominator"])
         comparison.equal("denominator", len(arrays["real"]) - 1, others)
         counts = np.asarray(shares) * others
         comparison.close(f"{tag}/count", counts, arrays["two_way_count"], EXACT)
         comparison.close(f"{tag}/two_way", np.mean(shares), arrays["two_way"], EXACT)
-        distances = correlation_distance(arrays["pred"], arrays["real"])
+        distances = np.diagonal(distance_from_scores(table))
         expected = arrays["correlation_distance_each"]
         comparison.close(f"{tag}/distances", distances, expected, EXACT)
         mean = arrays["correlation_distance"]

@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.commands.ablation_plan import AblationRow
-from mindeye.controls.permutation import permutation_p
 from mindeye.metrics.comparison import unlike
+from mindeye.metrics.floors import permutation_p
 from mindeye.metrics.paired import adjusted, sign_flip_p
 from mindeye.metrics.registry import metric
 from mindeye.metrics.table import Row

@@ -199,20 +199,14 @@ def same_cluster(
     points: list[Point] = []
     for name, of_same, of_random, chance in _metrics(same[kept], random[kept], sizes[kept], s):
         for condition, values in ((SAME, of_same), (RANDOM, of_random)):
-            measure = Measure(
-                scores.system, f"{scores.metric}_{name}", values, chance, name != "rank"
-            )
+            measure = Measure(scores.system, f"{scores.metric}_{name}", values, chance)
             reference = float(of_random.mean()) if condition == SAME else None
             points.append(
                 point_of(
-                    f"{CONTROL}_of_{by}",
-                    condition,
-                    measure,
-                    rng=rng,
-                    scoring=how,
-                    reference=reference,
+                    f"{CONTROL}_of_{by}", condition, measure,
+                    rng=rng, scoring=how, reference=reference,
                 )
-            )
+            )  # fmt: skip
     return points, [_finding(scores, points, by)]
 
 

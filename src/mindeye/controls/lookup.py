@@ -13,12 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mindeye.controls.measures import Measure, measures_of
+from mindeye.controls.measures import Measure, improvement, measures_of
 from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.systems import LOOKUP
 from mindeye.metrics.table import Scored
-from mindeye.metrics.uncertainty import paired_difference
 
 CONTROL = "training_lookup"
 
@@ -54,7 +53,7 @@ def against_lookup(
     findings: list[Finding] = []
     for system in systems:
         own = [
-            _difference(one, measures[LOOKUP, metric], rng, how)
+            _improvement(one, measures[LOOKUP, metric], rng, how)
             for (name, metric), one in measures.items()
             if name == system and (LOOKUP, metric) in measures
         ]
@@ -64,18 +63,12 @@ def against_lookup(
     return points, findings
 
 
-def _difference(own: Measure, lookup: Measure, rng: np.random.Generator, how: Scoring) -> Point:
-    known = ~np.isnan(own.values) & ~np.isnan(lookup.values)
-    bounds = paired_difference(
-        own.sign * own.values[known],
-        own.sign * lookup.values[known],
-        rng,
-        level=how.level,
-        resamples=how.resamples,
-    )
+def _improvement(own: Measure, lookup: Measure, rng: np.random.Generator, how: Scoring) -> Point:
+    bounds = improvement(own, lookup, rng, how)
     return Point(
         CONTROL, "less the lookup", own.system, own.metric, bounds.value, bounds.low, bounds.high,
-        int(known.sum()), 0.0, note="paired difference of means over stimuli, positive is better",
+        int((own.known & lookup.known).sum()), 0.0,
+        note="paired difference of means over stimuli, positive is better",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ Axes: S stimuli, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,58 +16,94 @@ from torch import Tensor
 
 from mindeye.errors import DataError
 from mindeye.metrics.points import Point
-from mindeye.metrics.registry import metric
+from mindeye.metrics.registry import find_metric
 from mindeye.metrics.scoring import Scoring, interval
 from mindeye.metrics.table import Scored
-from mindeye.metrics.uncertainty import Statistic
+from mindeye.metrics.uncertainty import Interval, Statistic, paired_difference
 
 Embeddings = Tensor | NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """One metric of one system, stimulus by stimulus.
+    """Scores of one system on one metric, stimulus by stimulus.
 
     Attributes
     ----------
     system, metric
-        As in the table.
+        Names, as in the table.
     values
         (S,) score of every stimulus, NaN where one was not scored.
     chance
         Score of guessing, None where there is none.
-    higher_is_better
-        False for distances and ranks.
-    statistic
-        Over stimuli: `numpy.mean`, or `numpy.median` for ranks.
     """
 
     system: str
     metric: str
     values: NDArray[np.float64]
     chance: float | None = None
-    higher_is_better: bool = True
-    statistic: Statistic = np.mean
 
     @property
     def sign(self) -> int:
-        """1 where higher is better, otherwise -1."""
-        return 1 if self.higher_is_better else -1
+        """-1 where lower is better, otherwise 1."""
+        known = find_metric(self.metric)
+        return 1 if known is None else known.sign
+
+    @property
+    def statistic(self) -> Statistic:
+        """What makes one score of the scores per stimulus."""
+        known = find_metric(self.metric)
+        return np.mean if known is None else known.statistic
+
+    @property
+    def best(self) -> float:
+        """Best possible score: 1 where higher is better, 0 where lower is."""
+        return float(self.sign > 0)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(S,) whether a stimulus was scored."""
+        return ~np.isnan(self.values)
 
 
 def measures_of(scored: Sequence[Scored]) -> list[Measure]:
     """Take the metrics with a score per stimulus out of rows of the table."""
-    measures = []
-    for row, values in scored:
-        if values is not None:
-            own = metric(row.metric)
-            values = np.asarray(values, dtype=np.float64)
-            measures.append(
-                Measure(
-                    row.system, own.name, values, row.chance, not own.lower_is_better, own.statistic
-                )
-            )
-    return measures
+    return [
+        Measure(row.system, row.metric, np.asarray(values, dtype=np.float64), row.chance)
+        for row, values in scored
+        if values is not None
+    ]
+
+
+def difference(
+    first: Measure, second: Measure, rng: np.random.Generator, scoring: Scoring
+) -> Interval:
+    """Paired interval of the difference of two measures, over the stimuli that both have.
+
+    Raises
+    ------
+    DataError
+        If they are not of the same stimuli, or no stimulus was scored by both.
+    """
+    if first.values.shape != second.values.shape:
+        raise DataError(
+            f"{first.metric}: {len(first.values)} and {len(second.values)} stimuli do not pair up"
+        )
+    both = first.known & second.known
+    if not both.any():
+        raise DataError(f"{first.metric}: no stimulus has both scores that are compared")
+    return paired_difference(
+        first.values[both], second.values[both], rng,
+        level=scoring.level, resamples=scoring.resamples,
+    )  # fmt: skip
+
+
+def improvement(
+    first: Measure, second: Measure, rng: np.random.Generator, scoring: Scoring
+) -> Interval:
+    """`difference`, positive where the first is better, whatever the direction."""
+    better = [replace(one, values=one.sign * one.values) for one in (first, second)]
+    return difference(better[0], better[1], rng, scoring)
 
 
 def point_of(

@@ -142,9 +142,7 @@ def training_mean(training: Embeddings) -> NDArray[np.float32]:
     return np.asarray(total / len(training), dtype=np.float32)
 
 
-def similarity_audit(
-    near: Nearness, ids: Sequence[str], *, duplicates: Sequence[str] = ()
-) -> tuple[list[Point], list[Finding]]:
+def similarity_audit(near: Nearness, ids: Sequence[str]) -> tuple[list[Point], list[Finding]]:
     """Say how near test pictures are to training, and warn of copies and of a split too close.
 
     Parameters
@@ -153,9 +151,6 @@ def similarity_audit(
         From `nearness`.
     ids
         S test stimulus ids.
-    duplicates
-        Test stimuli whose pictures are known to be copies of training pictures, such as the
-        originals of `mindeye.preparation.leaks.check_leaks`.
 
     Returns
     -------
@@ -169,10 +164,9 @@ def similarity_audit(
         _spread("test to training", near.similarity),
         _spread("training to other training", near.within),
     ]
-    copied = {name for name, copy in zip(ids, near.copies, strict=True) if copy}
-    copies = sorted(copied | set(duplicates) & set(ids))
+    copies = sorted({name for name, copy in zip(ids, near.copies, strict=True) if copy})
     share, expected, p = _too_close(near)
-    if len(near.within) < FEWEST and not duplicates:
+    if len(near.within) < FEWEST:
         text = (
             f"{len(near.within)} training pictures are too few to say what is usually near "
             f"(median similarity of test pictures {np.median(near.similarity):.3f}, within "

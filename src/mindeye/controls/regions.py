@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mindeye.controls.measures import Measure, point_of
+from mindeye.controls.measures import Measure, difference, point_of
 from mindeye.errors import DataError
 from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
-from mindeye.metrics.uncertainty import Interval, paired_difference
 
 CONTROL = "regions"
 ALONE, WITHOUT, RANDOM = "alone", "without", "as many random voxels"
@@ -110,19 +109,10 @@ def _ways(region: Region, row: int, measure: Measure) -> Mapping[str, Measure]:
     return found
 
 
-def _paired(first: Measure, second: Measure, rng: np.random.Generator, how: Scoring) -> Interval:
-    both = ~np.isnan(first.values) & ~np.isnan(second.values)
-    if not both.any():
-        raise DataError(f"{first.metric}: no stimulus was scored by both decoders")
-    return paired_difference(
-        first.values[both], second.values[both], rng, level=how.level, resamples=how.resamples
-    )
-
-
 def _difference(
     condition: str, own: Measure, whole: Measure, rng: np.random.Generator, how: Scoring
 ) -> Point:
-    bounds = _paired(own, whole, rng, how)
+    bounds = difference(own, whole, rng, how)
     return Point(
         CONTROL, condition, own.system, own.metric, bounds.value, bounds.low, bounds.high,
         len(own.values), 0.0, note="paired difference of means over stimuli",
@@ -135,7 +125,7 @@ def _held_against_random(
     if region.alone is None or region.random is None:
         return []
     own, drawn = region.alone[row], region.random[row]
-    bounds = _paired(own, drawn, rng, how)
+    bounds = difference(own, drawn, rng, how)
     better, worse = bounds.low > 0, bounds.high < 0
     if own.sign < 0:
         better, worse = worse, better

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mindeye.controls.measures import Measure, least_gain, point_of
+from mindeye.controls.measures import Measure, improvement, least_gain, point_of
 from mindeye.errors import DataError
 from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.scoring import Scoring
-from mindeye.metrics.uncertainty import Interval, paired_difference
+from mindeye.metrics.uncertainty import Interval
 
 CONTROL = "trials_averaged"
 SMALL_RISE = 0.1
@@ -32,7 +32,6 @@ def trials_curve(
     *,
     rng: np.random.Generator,
     scoring: Scoring | None = None,
-    limits: Mapping[str, float] | None = None,
 ) -> tuple[list[Point], list[Finding]]:
     """Score predictions from one trial, the mean of two, and so on.
 
@@ -43,10 +42,6 @@ def trials_curve(
         the same systems and the same S stimuli everywhere.
     rng, scoring
         Of the intervals.
-    limits
-        Best possible score by metric, such as a noise ceiling; a curve is not asked to rise beyond.
-        By default 1 where higher is better and 0 where lower is, the ends of all metrics of the
-        table that have a chance level.
 
     Returns
     -------
@@ -69,7 +64,7 @@ def trials_curve(
     for row in range(len(keys)):
         measures = {count: by_trials[count][row] for count in counts}
         last = measures[counts[-1]]
-        reference = float(last.statistic(last.values[~np.isnan(last.values)], axis=-1))
+        reference = float(last.statistic(last.values[last.known], axis=-1))
         curve = [
             point_of(
                 CONTROL, f"{n} trial" + "s" * (n > 1), m, rng=rng, scoring=how, reference=reference
@@ -77,30 +72,14 @@ def trials_curve(
             for n, m in measures.items()
         ]
         points += curve
-        limit = (limits or {}).get(last.metric, float(last.higher_is_better))
         if len(counts) > 1 and last.chance is not None:
-            rise = _rise(measures[counts[0]], last, rng, how)
-            findings.append(_finding(curve, rise, last, limit))
+            rise = improvement(last, measures[counts[0]], rng, how)
+            findings.append(_finding(curve, rise, last))
     return points, findings
 
 
-def _rise(first: Measure, last: Measure, rng: np.random.Generator, how: Scoring) -> Interval:
-    """Paired interval of the rise, positive where more trials are better."""
-    if first.values.shape != last.values.shape:
-        raise DataError(
-            f"{last.metric}: {len(first.values)} and {len(last.values)} stimuli do not pair up"
-        )
-    both = ~np.isnan(first.values) & ~np.isnan(last.values)
-    if not both.any():
-        raise DataError(f"{last.metric}: no stimulus has a score with few and with many trials")
-    return paired_difference(
-        last.sign * last.values[both], last.sign * first.values[both], rng,
-        level=how.level, resamples=how.resamples,
-    )  # fmt: skip
-
-
-def _finding(curve: list[Point], rise: Interval, measure: Measure, limit: float) -> Finding:
-    start, end = curve[0], curve[-1]
+def _finding(curve: list[Point], rise: Interval, measure: Measure) -> Finding:
+    start, end, limit = curve[0], curve[-1], measure.best
     figures = (
         f"{measure.metric} goes from {start.value:.3f} ({start.condition}) to {end.value:.3f} "
         f"({end.condition}); mean change for the better {rise.value:+.3f}, from {rise.low:+.3f} to "

@@ -1,9 +1,9 @@
-"""Spread over candidates and over seeds: how much of a score is the luck or the choice of a draw.
+"""Spread over candidates: how much of a score is the luck, or the choice, of a draw.
 
 A system that draws k candidates a stimulus and shows one has a score at k = 1 (any draw, no
 choice), a score of the choice, and between the two what choosing added.
 
-Axes: n candidates or seeds, S test stimuli.
+Axes: n candidates, S test stimuli.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mindeye.controls.measures import Measure, point_of
+from mindeye.controls.measures import Measure, improvement, point_of
 from mindeye.errors import DataError
 from mindeye.metrics.points import Finding, Point
-from mindeye.metrics.scoring import Scoring
-from mindeye.metrics.uncertainty import Interval, bootstrap_interval, paired_difference
+from mindeye.metrics.scoring import Scoring, interval
+from mindeye.metrics.uncertainty import Interval
 
-CANDIDATES, SEEDS = "candidates", "seeds"
+CONTROL = "candidates"
 TOO_OFTEN = 0.9
 """Share of stimuli whose best candidate by the score itself was picked, from which a choice is
 suspected of having seen the answer. Our choice; asked from `FEWEST` clear cases on."""
@@ -57,15 +57,15 @@ def candidate_spread(
         and is no system. One finding with picks: a warning if the best candidate by the score
         itself was picked for `TOO_OFTEN` of the stimuli and more.
     """
-    how, table = scoring or Scoring(), _table(scores, "candidates")
+    how, table = scoring or Scoring(), _table(scores)
     n, s = table.shape
     made = {f"candidate {i + 1}": table[i] for i in range(n)} | {"k = 1": table.mean(axis=0)}
     points = [
-        point_of(CANDIDATES, name, replace(measure, values=row), rng=rng, scoring=how)
+        point_of(CONTROL, name, replace(measure, values=row), rng=rng, scoring=how)
         for name, row in made.items()
     ]
     sd = table.std(axis=0, ddof=1)
-    points.append(_bare("sd within stimulus", measure, _interval(sd, rng, how), s))
+    points.append(_bare("sd within stimulus", measure, interval(sd, rng, how), s))
     if picks is None:
         return points, []
     chosen = np.asarray(picks)
@@ -76,69 +76,20 @@ def candidate_spread(
     k1 = points[n].value
     for name, row in (("picked", picked), ("best of n", best)):
         own = replace(measure, values=row)
-        points.append(point_of(CANDIDATES, name, own, rng=rng, scoring=how, reference=k1))
-    gain = paired_difference(
-        measure.sign * picked, measure.sign * made["k = 1"], rng,
-        level=how.level, resamples=how.resamples,
-    )  # fmt: skip
+        points.append(point_of(CONTROL, name, own, rng=rng, scoring=how, reference=k1))
+    shown, any_draw = (replace(measure, values=row) for row in (picked, made["k = 1"]))
+    gain = improvement(shown, any_draw, rng, how)
     points.append(_bare("gain of picking", measure, gain, s, chance=0.0))
     return points, [_choice(measure, table * measure.sign, picked * measure.sign, gain)]
 
 
-def seed_spread(
-    measure: Measure,
-    scores: NDArray[np.floating],
-    *,
-    rng: np.random.Generator,
-    scoring: Scoring | None = None,
-) -> tuple[list[Point], list[Finding]]:
-    """Say what runs of several seeds score, and how far their scores lie apart.
-
-    Parameters
-    ----------
-    measure
-        System, metric, chance and direction; its values are not looked at.
-    scores
-        (n, S) of the run of every seed, the same stimuli in the same order, n at least 2.
-    rng, scoring
-        Of the intervals.
-
-    Returns
-    -------
-    tuple
-        Points ``seed 1`` ..., ``all seeds`` (mean over seeds, interval over stimuli) and ``sd of
-        seeds`` (standard deviation of the n scores, n - 1), with a finding that sets it beside
-        the interval over stimuli.
-    """
-    how, table = scoring or Scoring(), _table(scores, "seeds")
-    made = {f"seed {i + 1}": row for i, row in enumerate(table)} | {"all seeds": table.mean(axis=0)}
-    points = [
-        point_of(SEEDS, name, replace(measure, values=row), rng=rng, scoring=how)
-        for name, row in made.items()
-    ]
-    each = [point.value for point in points[:-1]]
-    sd, whole = float(np.std(each, ddof=1)), points[-1]
-    points.append(_bare("sd of seeds", measure, Interval(sd, sd, sd), table.shape[1], ends=False))
-    assert whole.low is not None
-    assert whole.high is not None
-    text = (
-        f"{measure.metric}: {len(each)} seeds score {min(each):.3f} to {max(each):.3f} (standard "
-        f"deviation {sd:.3f}); the interval over stimuli is {whole.low:.3f} to {whole.high:.3f}."
-    )
-    return points, [Finding(SEEDS, measure.system, True, text)]
-
-
-def _table(scores: NDArray[np.floating], what: str) -> NDArray[np.float64]:
+def _table(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or len(table) < 2 or not table.shape[1]:
-        raise DataError(f"a spread needs scores of 2 {what} at least, got shape {table.shape}")
+        raise DataError(f"a spread needs scores of 2 candidates at least, got shape {table.shape}")
     if not np.isfinite(table).all():
-        raise DataError(f"scores of {what} contain NaN or infinity")
+        raise DataError("scores of candidates contain NaN or infinity")
     return table
-
-
-def _interval(values: NDArray[np.float64], rng: np.random.Generator, how: Scoring) -> Interval:
-    return bootstrap_interval(values, rng, level=how.level, resamples=how.resamples)
 
 
 def _bare(
@@ -148,14 +99,12 @@ def _bare(
     n: int,
     *,
     chance: float | None = None,
-    ends: bool = True,
 ) -> Point:
     """Return a point that is no score but a difference or a spread."""
-    control = SEEDS if condition == "sd of seeds" else CANDIDATES
-    low, high = (bounds.low, bounds.high) if ends else (None, None)
     return Point(
-        control, condition, measure.system, measure.metric, bounds.value, low, high, n, chance
-    )
+        CONTROL, condition, measure.system, measure.metric, bounds.value, bounds.low, bounds.high,
+        n, chance,
+    )  # fmt: skip
 
 
 def _choice(
@@ -177,5 +126,5 @@ def _choice(
             f"; the best candidate by the score itself was picked for {hits:.0%} of stimuli: the "
             "choice may have seen the answer"
         )
-        return Finding(CANDIDATES, measure.system, False, f"{text}.")
-    return Finding(CANDIDATES, measure.system, True, f"{text}.")
+        return Finding(CONTROL, measure.system, False, f"{text}.")
+    return Finding(CONTROL, measure.system, True, f"{text}.")

@@ -9,6 +9,7 @@ Axes: S test stimuli, B resamples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -26,40 +27,25 @@ FEWEST = 10
 """Stimuli a stratum needs before a finding rests on it. Our choice."""
 
 
-def strata(
-    similarity: NDArray[np.floating], edges: tuple[float, float] | None = None
-) -> dict[str, NDArray[np.int64]]:
-    """Split stimuli into near, middle and far.
+def strata(similarity: NDArray[np.floating]) -> dict[str, NDArray[np.int64]]:
+    """Split stimuli into near, middle and far by tertiles.
 
     Parameters
     ----------
     similarity
-        (S,) to the nearest training picture, S at least 3.
-    edges
-        Similarity from which a picture is middle, and near; tertiles if not given, which are
-        equally large to one stimulus whatever the ties.
+        (S,) similarity of every test picture to its nearest training picture, S at least 3.
 
     Returns
     -------
     dict
-        Rows of every stratum, in the order of `NAMES`; empty ones are left out.
+        Rows of every stratum, in the order of `NAMES`, equally large to one stimulus whatever the
+        ties.
     """
     values = np.asarray(similarity, dtype=np.float64)
     if values.ndim != 1 or len(values) < 3 or not np.isfinite(values).all():
         raise DataError(f"strata need 3 finite similarities at least, got shape {values.shape}")
-    if edges is None:
-        parts = np.array_split(np.argsort(-values, kind="stable"), 3)
-    else:
-        middle, near = edges
-        if middle >= near:
-            raise DataError(f"edges of strata must rise, got {middle} and {near}")
-        parts = [
-            np.flatnonzero(values >= near),
-            np.flatnonzero((values >= middle) & (values < near)),
-            np.flatnonzero(values < middle),
-        ]
-    found = zip(NAMES, parts, strict=True)
-    return {name: np.sort(rows).astype(np.int64) for name, rows in found if len(rows)}
+    parts = np.array_split(np.argsort(-values, kind="stable"), 3)
+    return {name: np.sort(rows) for name, rows in zip(NAMES, parts, strict=True)}
 
 
 def stratified(
@@ -68,7 +54,6 @@ def stratified(
     *,
     rng: np.random.Generator,
     scoring: Scoring | None = None,
-    edges: tuple[float, float] | None = None,
 ) -> tuple[list[Point], list[Finding]]:
     """Score every measure near to training and far from it.
 
@@ -84,8 +69,6 @@ def stratified(
         Of any systems, each of the same S stimuli.
     rng, scoring
         Of the intervals.
-    edges
-        As in `strata`.
 
     Returns
     -------
@@ -93,7 +76,7 @@ def stratified(
         For every measure its strata (reference: all stimuli) and ``spearman`` (chance 0; above 0
         if nearer pictures score better, whatever the metric's direction); a finding a system.
     """
-    groups = strata(similarity, edges)
+    groups = strata(similarity)
     points: list[Point] = []
     fallen: list[tuple[str, bool]] = []
     for measure in measures:
@@ -124,11 +107,8 @@ def _one(
     whole = point_of(CONTROL, "all", measure, rng=rng, scoring=how)
     made = {}
     for name, rows in groups.items():
-        part = Measure(
-            measure.system, measure.metric, measure.values[rows], measure.chance,
-            measure.higher_is_better, measure.statistic,
-        )  # fmt: skip
-        if not np.isnan(part.values).all():
+        part = replace(measure, values=measure.values[rows])
+        if part.known.any():
             made[name] = point_of(CONTROL, name, part, rng=rng, scoring=how, reference=whole.value)
     rho = _spearman(similarity, measure, rng, how)
     points = [whole, *made.values(), rho]
@@ -149,7 +129,7 @@ def _spearman(
 ) -> Point:
     """Spearman's rho of score and nearness, stimuli resampled in pairs (percentile bootstrap)."""
     values = known_values(measure, CONTROL) * measure.sign
-    nearness = np.asarray(similarity, dtype=np.float64)[~np.isnan(measure.values)]
+    nearness = np.asarray(similarity, dtype=np.float64)[measure.known]
     n, note = len(values), "above 0: nearer pictures score better"
     if n < 3 or np.ptp(values) == 0 or np.ptp(nearness) == 0:
         note += "; undefined, all scores or similarities are equal"

@@ -2,7 +2,8 @@
 
 Two-way identification is what brain decoding papers report per feature network. The authors'
 code and the paper's text disagree on what the distractors are, so both are here under their
-names. Two-way scores saturate; `nway_curve` shows what is left when the test gets harder.
+names. Two-way scores saturate; `mindeye.metrics.curves` shows what is left when the test gets
+harder.
 
 Features can be long (AlexNet's second layer has 184,512 a picture), so they stay in the dtype they
 came in: `similarity_table` reads them a block of columns at a time, in float64.
@@ -12,7 +13,6 @@ Axes: N stimuli, D features (trailing axes are flattened). Results are float64 a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,140 +21,54 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mindeye.errors import DataError
-from mindeye.retrieval import expected_nway_success, rank_table, ranks_from_scores, rounding
+from mindeye.retrieval import rank_table, rounding
 
 Features = Tensor | NDArray[Any]
 Distractors = Literal["ground_truths", "reconstructions"]
-Similarity = Literal["pearson", "cosine"]
 _TIE_TOLERANCE = rounding(torch.float64)
-
-
-def two_way_identification(
-    predicted: Features,
-    actual: Features,
-    *,
-    distractors: Distractors = "ground_truths",
-    similarity: Similarity = "pearson",
-) -> NDArray[np.float64]:
-    """Share of distractors that every stimulus beats.
-
-    ``ground_truths`` (the authors' code): is prediction i more similar to picture i than to
-    picture j? ``reconstructions`` (the paper's text): is picture i more similar to prediction
-    i than to prediction j?
-
-    Parameters
-    ----------
-    predicted, actual : array (N, D)
-        Features of the reconstructions and of the pictures seen, N at least 2.
-    distractors : {"ground_truths", "reconstructions"}
-        What the true pair is compared with.
-    similarity : {"pearson", "cosine"}
-        Pearson r over features, or cosine.
-
-    Returns
-    -------
-    array (N,)
-        In [0, 1]; ties count half; chance 0.5.
-    """
-    wins = two_way_table(predicted, actual, distractors=distractors, similarity=similarity)
-    return np.diagonal(wins).copy()
-
-
-def two_way_table(
-    predicted: Features,
-    actual: Features,
-    *,
-    distractors: Distractors = "ground_truths",
-    similarity: Similarity = "pearson",
-) -> NDArray[np.float64]:
-    """Two-way score of every query under every possible pairing.
-
-    Returns
-    -------
-    array (N, N)
-        Entry (i, j): the share of the others that j beats for query i. The diagonal is
-        `two_way_identification`; the rest is what a shuffled pairing would have scored.
-    """
-    scores = similarity_table(predicted, actual, similarity=similarity)
-    return two_way_from_scores(scores, distractors=distractors)
 
 
 def two_way_from_scores(
     scores: NDArray[np.float64], *, distractors: Distractors = "ground_truths"
 ) -> NDArray[np.float64]:
-    """`two_way_table` from a table of similarities (N, N); rows are predictions."""
+    """Two-way score of every query under every possible pairing.
+
+    Parameters
+    ----------
+    scores : array (N, N)
+        Similarities of predictions (rows) and pictures (columns), N at least 2.
+    distractors : {"ground_truths", "reconstructions"}
+        ``ground_truths`` (the authors' code): is prediction i more similar to picture i than to
+        picture j? ``reconstructions`` (the paper's text): is picture i more similar to prediction
+        i than to prediction j?
+
+    Returns
+    -------
+    array (N, N)
+        Entry (i, j): the share of the others that j beats for query i, in [0, 1]; ties count
+        half, chance is 0.5. The diagonal is the score of the true pairs, the rest is what a
+        shuffled pairing would have scored.
+    """
     oriented = torch.from_numpy(_oriented(scores, distractors))
     ranks = rank_table(oriented, tie_tolerance=_TIE_TOLERANCE)
     return np.asarray(1.0 - ranks.numpy() / (len(scores) - 1))
 
 
 def distance_from_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correlation distance (N, N) of every pairing, from similarities (N, N)."""
+    """Correlation distance (N, N) of every pairing, from similarities (N, N).
+
+    In [0, 2], lower is better; 1 for uncorrelated features and where one of two is constant.
+    """
     return np.asarray(1.0 - scores)
-
-
-def correlation_distance(predicted: Features, actual: Features) -> NDArray[np.float64]:
-    """One minus Pearson r between a prediction's features and its picture's.
-
-    Parameters
-    ----------
-    predicted, actual : array (N, D)
-        Features of the reconstructions and of the pictures seen.
-
-    Returns
-    -------
-    array (N,)
-        In [0, 2], lower is better; 1 for uncorrelated features and where one is constant.
-    """
-    return np.diagonal(distance_table(predicted, actual)).copy()
-
-
-def distance_table(predicted: Features, actual: Features) -> NDArray[np.float64]:
-    """Correlation distance of every prediction (rows) to every picture (columns), (N, N)."""
-    return np.asarray(1.0 - similarity_table(predicted, actual))
-
-
-def nway_curve(
-    predicted: Features,
-    actual: Features,
-    sizes: Sequence[int],
-    *,
-    distractors: Distractors = "ground_truths",
-    similarity: Similarity = "pearson",
-) -> NDArray[np.float64]:
-    """Top-1 identification among n, for several n: exact, without drawing.
-
-    Parameters
-    ----------
-    predicted, actual : array (N, D)
-        Features of the reconstructions and of the pictures seen.
-    sizes : sequence of int (M,)
-        Numbers of alternatives n, the truth included, each from 2 to N.
-    distractors, similarity
-        As in `two_way_identification`.
-
-    Returns
-    -------
-    array (M,)
-        Mean over stimuli, in [0, 1]; chance 1 / n. At n = 2 it is the mean of
-        `two_way_identification`.
-    """
-    table = similarity_table(predicted, actual, similarity=similarity)
-    scores = torch.from_numpy(_oriented(table, distractors))
-    ranks = ranks_from_scores(scores, tie_tolerance=_TIE_TOLERANCE)
-    return np.asarray(
-        [float(expected_nway_success(ranks, len(scores), size).mean()) for size in sizes]
-    )
 
 
 def similarity_table(
     predicted: Features,
     actual: Features,
     *,
-    similarity: Similarity = "pearson",
     block: int = 4096,
 ) -> NDArray[np.float64]:
-    """Similarity of every prediction (rows) with every picture (columns).
+    """Pearson r of the features of every prediction (rows) and every picture (columns).
 
     Two passes over blocks of columns, both accumulated in float64: one for the means and for what
     cannot be scored, one for the products of the centred features. Beside the features, memory is
@@ -164,31 +78,25 @@ def similarity_table(
     ----------
     predicted, actual : array (N, D)
         Features of the reconstructions and of the pictures seen.
-    similarity : {"pearson", "cosine"}
-        Pearson r over features, or cosine.
     block : int
         Columns at once.
 
     Returns
     -------
     array (N, N)
-        In [-1, 1]; 0 where one of the two is constant (pearson) or zero (cosine).
+        In [-1, 1]; 0 where one of the two is constant.
 
     Raises
     ------
     DataError
         If features do not pair up or are not finite.
     """
-    if similarity not in ("pearson", "cosine"):
-        raise DataError(f"similarity must be pearson or cosine, not {similarity}")
     a, b = (torch.as_tensor(x).detach().flatten(1) for x in (predicted, actual))
     if a.shape != b.shape or a.numel() == 0:
         raise DataError(
             f"predicted features {tuple(a.shape)} and actual ones {tuple(b.shape)} do not pair up"
         )
-    shift = [
-        _means(rows, name, similarity, block) for name, rows in (("predicted", a), ("actual", b))
-    ]
+    shift = [_means(rows, name, block) for name, rows in (("predicted", a), ("actual", b))]
     products = torch.zeros(len(a), len(a), dtype=torch.float64)
     squares = torch.zeros(2, len(a), dtype=torch.float64)
     for start in range(0, a.shape[1], block):
@@ -203,8 +111,8 @@ def similarity_table(
     return np.asarray((products / norms[0][:, None] / norms[1][None]).numpy())
 
 
-def _means(rows: Tensor, name: str, similarity: Similarity, block: int) -> tuple[Tensor, Tensor]:
-    """Return what is taken off every row (N, 1), and 0 for the constant rows of pearson, else 1."""
+def _means(rows: Tensor, name: str, block: int) -> tuple[Tensor, Tensor]:
+    """Mean of every row (N, 1), and 0 for constant rows, else 1 (N, 1)."""
     total = torch.zeros(len(rows), dtype=torch.float64)
     low, high = torch.full((2, len(rows)), torch.inf, dtype=torch.float64)
     high = -high
@@ -214,8 +122,6 @@ def _means(rows: Tensor, name: str, similarity: Similarity, block: int) -> tuple
             raise DataError(f"{name} features contain NaN or infinity")
         total += some.sum(dim=1)
         low, high = torch.minimum(low, some.amin(dim=1)), torch.maximum(high, some.amax(dim=1))
-    if similarity == "cosine":
-        return torch.zeros(len(rows), 1).double(), torch.ones(len(rows), 1).double()
     return (total / rows.shape[1])[:, None], (high > low).double()[:, None]
 
 

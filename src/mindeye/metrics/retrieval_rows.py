@@ -139,9 +139,10 @@ def _rank(
         for first in range(block.start, block.stop, step):
             rows = slice(first, min(first + step, block.stop))
             part = scores[first - block.start : rows.stop - block.start]
-            own = torch.arange(rows.start, rows.stop)
-            rank[rows] = retrieval.ranks_from_scores(part, own, tie_tolerance=tie_tolerance).cpu()
+            if not bool(torch.isfinite(part).all()):
+                raise DataError("retrieval scores contain NaN or infinity; check the embeddings")
             table = retrieval.rank_table(part, tie_tolerance=tie_tolerance).cpu()
+            rank[rows] = table.gather(1, torch.arange(rows.start, rows.stop)[:, None])[:, 0]
             shuffled[:, rows] = table.gather(1, pairings[:, rows].T).T
     return _Ranked(rank, shuffled, tally.result())
 

@@ -6,12 +6,11 @@ Chosen over BCa because scores near 0 or 1 (a decoder that always hits) make BCa
 The interval speaks for other stimuli of the same kind seen by the same decoder; it does not
 contain the variation between training seeds or subjects.
 
-Where there are several subjects, `group_interval` and `group_difference` speak for other subjects
-as well: the hierarchical bootstrap (Saravanan, Berman & Sober 2020, doi 10.51628/001c.13927) draws
-subjects with replacement, then stimuli within each of them. Pooling all stimuli instead treats one
-person's as if they were another's: with as much variation between subjects as between stimuli it
-covers the truth in about 3 of 10 cases where it says 95 % (tests/evaluation/
-test_uncertainty_and_controls.py).
+Where there are several subjects, `group_difference` speaks for other subjects as well: the
+hierarchical bootstrap (Saravanan, Berman & Sober 2020, doi 10.51628/001c.13927) draws subjects with
+replacement, then stimuli within each of them. Pooling all stimuli instead treats one person's as if
+they were another's: with as much variation between subjects as between stimuli it covers the truth
+in about 3 of 10 cases where it says 95 % (tests/metrics/test_uncertainty_and_controls.py).
 
 With fewer than about five subjects the interval is wide, and it has to be: a mean over subjects
 rests on as many independent numbers as there are subjects, however many stimuli each of them saw.
@@ -135,52 +134,6 @@ def paired_difference(
     return _between(_value_of_difference(*pair, statistic), drawn, (1 - level) / 2)
 
 
-def group_interval(
-    values_by_subject: Sequence[NDArray[Any]],
-    rng: np.random.Generator,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    statistic: Statistic = np.mean,
-) -> Interval:
-    """Interval of a mean over subjects that speaks for other subjects and other stimuli.
-
-    Parameters
-    ----------
-    values_by_subject : sequence of M arrays (n_m,)
-        One finite value per stimulus of every subject; subjects may have seen other stimuli, and
-        other numbers of them.
-    rng : numpy.random.Generator
-        Draws the resamples.
-    level, resamples, statistic
-        As in `bootstrap_interval`; the statistic is that of one subject.
-
-    Returns
-    -------
-    Interval
-        Value: the mean over subjects of each one's statistic, so that all subjects count alike.
-        Ends: of the hierarchical bootstrap, expanded for the number of subjects (see above). With
-        one subject it is `bootstrap_interval`, which speaks for that subject alone.
-
-    Raises
-    ------
-    DataError
-        If there is no subject, or a subject has no value or one that is not finite.
-    """
-    checked = [_checked(values) for values in values_by_subject]
-    if len(checked) == 1:
-        return bootstrap_interval(
-            checked[0], rng, level=level, resamples=resamples, statistic=statistic
-        )
-
-    def draws(values: NDArray[np.float64]) -> Draw:
-        return lambda index: np.asarray(statistic(values[index], axis=-1))
-
-    own = [float(statistic(values, axis=-1)) for values in checked]
-    how = [(draws(values), values.size) for values in checked]
-    return _group(own, how, rng, level, resamples)
-
-
 def group_difference(
     pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]],
     rng: np.random.Generator,
@@ -189,14 +142,24 @@ def group_difference(
     resamples: int = 2000,
     statistic: Statistic = np.mean,
 ) -> Interval:
-    """Interval of the mean over subjects of paired differences, as in `group_interval`.
+    """Interval of a mean paired difference that speaks for other subjects and other stimuli.
 
     Parameters
     ----------
     pairs : sequence of M pairs of arrays (n_m,)
-        Scores of two systems for every subject, in the same order of its stimuli.
-    rng, level, resamples, statistic
-        As in `group_interval`; a subject's difference is as in `paired_difference`.
+        Scores of two systems for every subject, in the same order of its stimuli; subjects may
+        have seen other stimuli, and other numbers of them.
+    rng : numpy.random.Generator
+        Draws the resamples.
+    level, resamples, statistic
+        As in `bootstrap_interval`; a subject's difference is as in `paired_difference`.
+
+    Returns
+    -------
+    Interval
+        Value: the mean over subjects of each one's difference, so that all subjects count alike.
+        Ends: of the hierarchical bootstrap, expanded for the number of subjects (see above). With
+        one subject it is `paired_difference`, which speaks for that subject alone.
 
     Raises
     ------
