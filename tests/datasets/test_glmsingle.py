@@ -14,7 +14,7 @@ from PIL import Image
 
 from mindeye.datasets.bids_events import EventsConfig
 from mindeye.datasets.glmsingle import GlmsingleConfig, read_glmsingle, read_mask
-from mindeye.datasets.glmsingle_files import GlmsingleFile, find_layout
+from mindeye.datasets.glmsingle_files import BetasFile
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 
@@ -176,19 +176,12 @@ def test_voxels_without_signal_are_left_out_and_counted(
     assert [2, 2, 1] not in recording.voxels[["x", "y", "z"]].to_numpy().tolist()
 
 
-def test_an_order_that_both_fits_is_asked_for(tmp_path: Path) -> None:
+def test_who_wrote_the_file_decides_where_both_orders_fit(tmp_path: Path) -> None:
     cube = np.arange(81, dtype=np.float32).reshape(3, 3, 3, 3)
     mask = np.ones((3, 3, 3), dtype=np.bool_)
-    file = GlmsingleFile(save_hdf5(tmp_path / NAME, {"betasmd": cube}))
-    with pytest.raises(DataError, match="set axes to xyzn or to nzyx"):
-        find_layout(file, 3, mask, "auto")
-    forwards, backwards = (find_layout(file, 3, mask, a) for a in ("xyzn", "nzyx"))
-    assert np.array_equal(file.read(forwards, mask, slice(0, 3)), cube.reshape(27, 3).T)
-    turned = cube.transpose(3, 2, 1, 0).reshape(27, 3).T
-    assert np.array_equal(file.read(backwards, mask, slice(0, 3)), turned)
-    matlab = GlmsingleFile(save_new_mat(tmp_path / NAME, {"betasmd": cube}))
-    layout = find_layout(matlab, 3, mask, "auto")
-    assert np.array_equal(matlab.read(layout, mask, slice(0, 3)), cube.reshape(27, 3).T)
+    for save in SAVERS:
+        file = BetasFile(save(tmp_path / NAME, {"betasmd": cube}))
+        assert np.array_equal(file.read(mask, slice(0, 3)), cube.reshape(27, 3).T)
 
 
 def test_reading_in_small_blocks_changes_nothing(

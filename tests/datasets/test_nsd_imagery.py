@@ -131,17 +131,15 @@ def read(tree: Tree, **kinds: object):
 
 
 @pytest.mark.parametrize(
-    ("kinds", "runs", "extra"),
+    ("kinds", "runs"),
     [
-        ({"task": "vision"}, ["visA", "visB"], 0),
-        ({}, ["imgA_1", "imgB_1", "imgA_2", "imgB_2"], 0),
-        ({"stimulus_sets": "complex"}, ["imgB_1", "imgB_2"], 0),
-        ({"task": "attention"}, ["attA", "attB"], 0),
-        ({"task": "attention", "attention_epoch": "detection"}, ["attA", "attB"], 500),
+        ({"task": "vision"}, ["visA", "visB"]),
+        ({}, ["imgA_1", "imgB_1", "imgA_2", "imgB_2"]),
+        ({"stimulus_sets": "complex"}, ["imgB_1", "imgB_2"]),
     ],
 )
 def test_every_beta_stands_beside_its_target(
-    tree: Tree, kinds: dict[str, str], runs: list[str], extra: int
+    tree: Tree, kinds: dict[str, str], runs: list[str]
 ) -> None:
     recording = read(tree, **kinds)
     trials = recording.trials
@@ -149,7 +147,7 @@ def test_every_beta_stands_beside_its_target(
     assert [ORDER[r] for r in trials["run"].drop_duplicates()] == runs
     letters = trials["stimulus_id"].str.removeprefix("imagery_")
     place = 2 * np.flatnonzero(tree.roi.ravel() > 0)
-    code = np.array([1000 * CODE[x] for x in letters]) + extra + trials["trial"].to_numpy()
+    code = np.array([1000 * CODE[x] for x in letters]) + trials["trial"].to_numpy()
     np.testing.assert_allclose(recording.read_betas(1), (code[:, None] + place) / 300, rtol=1e-6)
     assert (trials.groupby("stimulus_id").size() == 2 * len(runs) // len(
         {r[3] for r in runs})).all()  # fmt: skip
@@ -198,12 +196,12 @@ def test_concepts_are_left_out_and_counted_unless_stand_ins_are_given(
         read(tree, stimulus_sets="conceptual", concept_pictures=folder)
 
 
-@pytest.mark.parametrize("task", ["vision", "imagery", "attention"])
+@pytest.mark.parametrize("task", ["vision", "imagery"])
 def test_the_glms_own_order_of_events_is_held_against_the_tables(tree: Tree, task: str) -> None:
     assert not read(tree, task=task).info["order_checked_with_design_matrix"]
     tree.save_design()
     assert read(tree, task=task).info["order_checked_with_design_matrix"]
-    run = {"vision": "visB", "imagery": "imgB_2", "attention": "attB"}[task]
+    run = {"vision": "visB", "imagery": "imgB_2"}[task]
     whole = tree.events[run]
     tree.events[run] = [*whole[-2:], *whole[:-2]]
     tree.save_design()

@@ -16,7 +16,7 @@ from mindeye.datasets.nsd.reader import read_nsd
 from mindeye.errors import ConfigError
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("form", ["hdf5", "nii"])
 def test_betas_land_on_their_stimulus_whatever_the_order_and_the_sessions_present(
     tmp_path: Path, seed: int, form: str
@@ -97,13 +97,12 @@ def test_voxels_are_in_c_order_over_x_y_z(tmp_path: Path) -> None:
     [
         {"chunks": None},
         {"chunks": (1, 6, 4, 5)},
-        {"chunks": (20, 1, 1, 1), "compression": "gzip"},
         {"chunks": (7, 2, 3, 2), "compression": "gzip", "shuffle": True},
         {"chunks": (20, 1, 1, 1), "dtype": ">i2"},
         {"chunks": (20, 1, 1, 1), "fletcher32": True},
     ],
 )
-@pytest.mark.parametrize("limit", [1, 200, 100_000_000])
+@pytest.mark.parametrize("limit", [200, 100_000_000])
 def test_any_layout_of_the_file_gives_the_same_betas(
     tmp_path: Path, kinds: dict[str, object], limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

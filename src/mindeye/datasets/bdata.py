@@ -107,16 +107,14 @@ def read_bdata(config: BdataConfig) -> Recording:
     finite = np.ones(len(voxels[0]), dtype=np.bool_)
     for number, (file, columns) in enumerate(zip(files, voxels, strict=True)):
         rows = trials.loc[trials["file"] == number, "row"].to_numpy(dtype=np.int64)
-        finite &= file.finite(np.sort(rows), columns)
+        finite &= np.isfinite(file.read(np.sort(rows), columns)).all(axis=0)
     ids = list(dict.fromkeys(trials["stimulus_id"]))
     pictures = find_pictures(config.pictures, ids)
 
     def read_betas(session: int) -> NDArray[np.float32]:
-        wanted = trials[trials["session"] == session]
-        if not len(wanted):
-            raise DataError(f"subject {config.subject} has no session {session}")
-        number = int(wanted["file"].iloc[0])
-        rows = wanted["row"].to_numpy(dtype=np.int64)
+        chosen = trials[trials["session"] == session]
+        number = int(chosen["file"].iloc[0])
+        rows = chosen["row"].to_numpy(dtype=np.int64)
         return files[number].read(rows, voxels[number][finite])
 
     return Recording(
@@ -192,7 +190,7 @@ def _trials(file: BdataFile, split: str, config: BdataConfig) -> pd.DataFrame:
     for key, name in (("Session", "session"), ("Run", "run")):
         numbers = file.numbers(key)
         if numbers is not None:
-            table[name] = _whole(numbers[rows], key, file.path)
+            table[name] = numbers[rows]
     if "session" not in table.columns:
         table["session"] = 1 if kinds is None else kinds[rows].astype(np.int64)
     elif kinds is not None:
@@ -214,13 +212,6 @@ def _told_apart(sessions: NDArray[np.int64], kinds: NDArray[np.float64]) -> NDAr
     number = np.zeros(len(sessions), dtype=np.int64)
     number[starts] = 1
     return np.cumsum(number)
-
-
-def _whole(numbers: NDArray[np.float64], key: str, path: Path) -> NDArray[np.int64]:
-    bad = np.flatnonzero(~((numbers == np.round(numbers)) & (np.abs(numbers) < 2**53)))
-    if bad.size:
-        raise DataError(f"column {key} of {path} holds {numbers[bad[0]]}, not a whole number")
-    return numbers.astype(np.int64)
 
 
 def _styled(label: str, config: BdataConfig, path: Path) -> str:

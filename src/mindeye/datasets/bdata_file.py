@@ -1,8 +1,7 @@
-"""One `bdata` HDF5 file: its keys at once, its numbers in blocks (layout: see `bdata`)."""
+"""One `bdata` HDF5 file: its keys at once, its numbers when asked (layout: see `bdata`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,6 @@ from numpy.typing import NDArray
 
 from mindeye.datasets.file_formats import open_dataset, open_hdf5
 from mindeye.errors import DataError
-
-BLOCK = 1 << 23
-"""Numbers read at once, 64 MB as float64."""
 
 LARGE = 1 << 20
 """From here on a number in single precision may have lost a label's decimals."""
@@ -122,36 +118,17 @@ class BdataFile:
             return str(int(number))
         return f"{number:.6f}"
 
-    def finite(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which columns (V,) are finite in all of some rows."""
-        good = np.ones(len(columns), dtype=np.bool_)
-        for _, block in self._blocks(rows, columns):
-            # False for NaN, infinities, and what float32 cannot hold.
-            good &= (np.abs(block) <= np.finfo(np.float32).max).all(axis=0)
-        return good
-
     def read(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read rows, in increasing order, of some columns: (rows, columns)."""
-        out = np.empty((len(rows), len(columns)), dtype=np.float32)
-        for where, block in self._blocks(rows, columns):
-            out[where] = block
-        return out
+        """Read rows, in increasing order, of some columns: (rows, columns).
 
-    def _blocks(
-        self, rows: NDArray[np.int64], columns: NDArray[np.int64]
-    ) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Read whole spans of the table and pick from them: HDF5 is slow at single rows."""
-        low, high = int(columns.min()), int(columns.max()) + 1
-        step = max(1, BLOCK // (high - low))
-        start = 0
-        while start < len(rows):
-            first = int(rows[start])
-            stop = int(np.searchsorted(rows, first + step))
-            span = slice(first, int(rows[stop - 1]) + 1)
-            with open_dataset(self.path, self._data) as data:
-                block = np.asarray(data[span, low:high])
-            yield slice(start, stop), block[rows[start:stop] - first][:, columns - low]
-            start = stop
+        What float32 cannot hold becomes infinite.
+        """
+        # A whole span of the table, and a pick from it: HDF5 is slow at single rows.
+        first, low = int(rows[0]), int(columns.min())
+        with open_dataset(self.path, self._data) as data:
+            block = data[first : int(rows[-1]) + 1, low : int(columns.max()) + 1]
+        with np.errstate(over="ignore"):
+            return np.asarray(block[rows - first][:, columns - low], dtype=np.float32)
 
 
 def choose_columns(file: BdataFile, roi: str) -> NDArray[np.int64]:

@@ -99,7 +99,7 @@ def find_events(root: Path, subject: str, config: EventsConfig) -> list[EventsFi
     root
         The BIDS data set.
     subject
-        Its label, without "sub-".
+        Label of the subject, without "sub-".
     config
         Which task and sessions.
 

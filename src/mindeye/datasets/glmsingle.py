@@ -22,13 +22,7 @@ from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.bids_events import LABEL, EventsConfig, find_events, read_events
 from mindeye.datasets.file_formats import read_volume
-from mindeye.datasets.glmsingle_files import (
-    SUFFIXES,
-    Axes,
-    BetaLayout,
-    GlmsingleFile,
-    find_layout,
-)
+from mindeye.datasets.glmsingle_files import SUFFIXES, BetasFile, read_field
 from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
@@ -54,9 +48,6 @@ class GlmsingleConfig:
         Folder of pictures, `stimuli` of the data set if not given.
     model
         Name of the output, without suffix.
-    axes
-        Order of the axes in the file, if its shape does not tell: xyzn as Python sees what Python
-        wrote, nzyx as Python sees what MATLAB wrote.
     licence
         Terms the data may be used under, in words.
     """
@@ -68,25 +59,25 @@ class GlmsingleConfig:
     mask: Path | None = None
     stimuli: Path | None = None
     model: str = "TYPED_FITHRF_GLMDENOISE_RR"
-    axes: Axes = "auto"
     licence: str = "as stated by the data set; not known to this software"
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A file of betas, its layout and the trials of the table it holds, from `first` on.
+    """A file of betas and the trials of the table it holds, from `first` on.
 
-    `chosen` (grid) are the voxels asked for whose first beta is finite, `left_out` those whose is
-    not; `explained` (grid) is the percentage of variance the GLM explains.
+    `asked` and `chosen` (grid) are the voxels asked for, and those of them whose first beta is
+    finite.
     """
 
-    file: GlmsingleFile
-    layout: BetaLayout
+    file: BetasFile
     first: int
-    count: int
+    asked: NDArray[np.bool_]
     chosen: NDArray[np.bool_]
-    left_out: NDArray[np.bool_]
-    explained: NDArray[np.float64] | None
+
+    @property
+    def stop(self) -> int:
+        return self.first + self.file.trials
 
 
 def read_glmsingle(config: GlmsingleConfig) -> Recording:
@@ -109,33 +100,29 @@ def read_glmsingle(config: GlmsingleConfig) -> Recording:
     events = find_events(config.bids_root, config.subject, config.events)
     trials = complete_trials(read_events(events, config.events))
     mask = None if config.mask is None else read_mask(config.mask)
-    files = [(GlmsingleFile(p), label) for p, label in _find_outputs(config)]
-    parts = [_part(file, label, trials, mask, config.axes) for file, label in files]
+    files = [(BetasFile(p), label) for p, label in _find_outputs(config)]
+    parts = [_part(file, label, trials, mask) for file, label in files]
     _check_complete(parts, trials)
     designs = [_check_design(part, trials) for part in parts]
-    grid = parts[0].layout.grid
-    if any(part.layout.grid != grid for part in parts):
-        raise DataError(f"files of {config.subject} have other voxels: {grid} and others")
+    if any(part.file.grid != parts[0].file.grid for part in parts):
+        raise DataError(f"files of {config.subject} have other voxels than {parts[0].file.path}")
     chosen = np.logical_and.reduce([part.chosen for part in parts])
-    left_out = np.logical_or.reduce([part.left_out for part in parts])
+    left_out = np.logical_or.reduce([part.asked & ~part.chosen for part in parts])
     ids = list(dict.fromkeys(trials["stimulus_id"]))
     pictures = _find_pictures(config, trials, ids)
-    places = _places(mask, parts[0].layout)
 
     def read_betas(session: int) -> NDArray[np.float32]:
         rows = np.flatnonzero((trials["session"] == session).to_numpy())
-        if not rows.size:
-            raise DataError(f"subject {config.subject} has no session {session}")
-        part = next(p for p in parts if p.first <= rows[0] < p.first + p.count)
+        part = next(p for p in parts if p.first <= rows[0] < p.stop)
         start = int(rows[0]) - part.first
-        return part.file.read(part.layout, chosen, slice(start, start + len(rows)))
+        return part.file.read(chosen, slice(start, start + len(rows)))
 
     masks = () if config.mask is None else (config.mask,)
     return Recording(
         subject=f"sub-{config.subject}",
         trials=trials,
         stimuli=pd.DataFrame({"stimulus_id": ids}),
-        voxels=_voxel_table(parts, chosen, places),
+        voxels=_voxel_table(parts, chosen, mask),
         read_betas=read_betas,
         read_pictures=lambda wanted: (read_picture(pictures[s]) for s in wanted),
         inputs=(*(p.file.path for p in parts), *(e.path for e in events), *masks),
@@ -199,38 +186,44 @@ def _output_in(paths: list[Path]) -> Path | None:
 
 
 def _part(
-    file: GlmsingleFile,
-    label: str,
-    trials: pd.DataFrame,
-    mask: NDArray[np.bool_] | None,
-    axes: Axes,
+    file: BetasFile, label: str, trials: pd.DataFrame, mask: NDArray[np.bool_] | None
 ) -> _Part:
     rows = np.arange(len(trials))
     if label:
         rows = np.flatnonzero((trials["session_label"] == label).to_numpy())
         if not rows.size:
             raise DataError(f"{file.path} is of session {label!r}, which has no events")
-    layout = find_layout(file, len(rows), mask, axes)
-    on_grid = mask is not None and layout.grid == mask.shape
-    asked = mask if mask is not None and on_grid else np.ones(layout.grid, dtype=np.bool_)
+    _check_fits(file, len(rows), mask)
+    on_grid = mask is not None and file.grid == mask.shape
+    asked = mask if mask is not None and on_grid else np.ones(file.grid, dtype=np.bool_)
     chosen = asked.copy()
-    chosen[asked] = np.isfinite(file.read(layout, asked, slice(0, 1))[0])
-    explained = _explained(file, layout)
-    return _Part(file, layout, int(rows[0]), len(rows), chosen, asked & ~chosen, explained)
+    chosen[asked] = np.isfinite(file.read(asked, slice(0, 1))[0])
+    return _Part(file, int(rows[0]), asked, chosen)
 
 
-def _explained(file: GlmsingleFile, layout: BetaLayout) -> NDArray[np.float64] | None:
-    values = file.field("R2")
-    if values is None or values.size != math.prod(layout.grid) or values.dtype.kind not in "fiu":
-        return None
-    turned = values.T if layout.backwards else values
-    return np.asarray(turned, dtype=np.float64).reshape(layout.grid)
+def _check_fits(file: BetasFile, trials: int, mask: NDArray[np.bool_] | None) -> None:
+    """Check that a file has as many trials as the events, and voxels on a line or on the mask."""
+    where = f"betas in {file.path} are {file.trials} trials on a grid of {file.grid}"
+    if file.trials != trials:
+        raise DataError(
+            f"{where}, the events list {trials} trials; they must be one trial a stimulus (check "
+            "task, sessions, the stimulus column and the ids to ignore)"
+        )
+    flat = sum(size > 1 for size in file.grid) <= 1
+    if mask is None and not flat:
+        raise DataError(f"{where}; betas on a grid need a mask (a NIfTI of the same grid)")
+    if mask is None or file.grid == mask.shape:
+        return
+    if not flat or math.prod(file.grid) != int(mask.sum()):
+        raise DataError(
+            f"{where} and the mask has the grid {mask.shape} with {int(mask.sum())} voxels"
+        )
 
 
 def _check_complete(parts: list[_Part], trials: pd.DataFrame) -> None:
     held = np.zeros(len(trials), dtype=np.int64)
     for part in parts:
-        held[part.first : part.first + part.count] += 1
+        held[part.first : part.stop] += 1
     absent = np.flatnonzero(held != 1)
     if absent.size:
         label = trials["session_label"].iloc[absent[0]]
@@ -246,11 +239,10 @@ def _check_design(part: _Part, trials: pd.DataFrame) -> str:
     if path.suffix == ".npy":
         return "not checked, DESIGNINFO.npy is a pickle"
     try:
-        file = GlmsingleFile(path)
-        order, runs = (_numbers(file.field(name)) for name in ("stimorder", "numtrialrun"))
+        order, runs = (np.ravel(read_field(path, name)) for name in ("stimorder", "numtrialrun"))
     except DataError as error:
         return f"not checked, {error}"
-    mine = trials.iloc[part.first : part.first + part.count]
+    mine = trials.iloc[part.first : part.stop]
     counts = mine.groupby(["session", "run"], sort=True).size().to_numpy()
     if runs.size:
         theirs = runs[runs > 0]
@@ -265,11 +257,6 @@ def _check_design(part: _Part, trials: pd.DataFrame) -> str:
     return "checked against DESIGNINFO"
 
 
-def _numbers(values: NDArray[Any] | None) -> NDArray[Any]:
-    """Flatten a list of numbers, empty if it is none."""
-    return np.empty(0) if values is None or values.dtype.kind not in "fiu" else np.ravel(values)
-
-
 def _check_repeats(conditions: NDArray[Any], stimuli: pd.Series, path: Path) -> None:
     """Conditions may be coarser or finer than stimuli, but not across them."""
     pairs = pd.DataFrame({"condition": conditions, "stimulus": stimuli.to_numpy()})
@@ -281,30 +268,28 @@ def _check_repeats(conditions: NDArray[Any], stimuli: pd.Series, path: Path) -> 
         )
 
 
-def _places(mask: NDArray[np.bool_] | None, layout: BetaLayout) -> NDArray[np.int64] | None:
-    """Return grid coordinates (grid size, 3) of the voxels in the file, where a mask tells them.
+def _voxel_table(
+    parts: list[_Part], chosen: NDArray[np.bool_], mask: NDArray[np.bool_] | None
+) -> pd.DataFrame:
+    table = pd.DataFrame({"voxel": np.arange(int(chosen.sum()))})
+    if mask is not None:
+        places = _places(mask, parts[0].file)[chosen.ravel()]
+        table[["x", "y", "z"]] = places
+    explained = [values[chosen] for p in parts if (values := p.file.explained()) is not None]
+    if explained:
+        table["glm_r2"] = np.mean(explained, axis=0).astype(np.float32)
+    return table
+
+
+def _places(mask: NDArray[np.bool_], file: BetasFile) -> NDArray[np.int64]:
+    """Return grid coordinates (grid size, 3) of the voxels in the file.
 
     Betas that were flattened by a mask are in C order in Python (`data[mask]`) and in column-major
     order in MATLAB (`data(mask)`), whose files are read backwards.
     """
-    if mask is None:
-        return None
-    if layout.grid == mask.shape:
+    if file.grid == mask.shape:
         return np.argwhere(np.ones_like(mask))
-    return np.argwhere(mask.T)[:, ::-1] if layout.backwards else np.argwhere(mask)
-
-
-def _voxel_table(
-    parts: list[_Part], chosen: NDArray[np.bool_], places: NDArray[np.int64] | None
-) -> pd.DataFrame:
-    table = pd.DataFrame({"voxel": np.arange(int(chosen.sum()))})
-    if places is not None:
-        for axis, name in enumerate("xyz"):
-            table[name] = places[chosen.ravel(), axis]
-    explained = [p.explained[chosen] for p in parts if p.explained is not None]
-    if explained:
-        table["glm_r2"] = np.mean(explained, axis=0).astype(np.float32)
-    return table
+    return np.argwhere(mask.T)[:, ::-1] if file.backwards else np.argwhere(mask)
 
 
 def _find_pictures(

@@ -14,9 +14,8 @@ when it is opened, and is refused.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,6 @@ from mindeye.errors import DataError
 if TYPE_CHECKING:
     import h5py
 
-Axes = Literal["auto", "xyzn", "nzyx"]
 BETAS = ("betasmd", "modelmd")
 SUFFIXES = (".hdf5", ".h5", ".mat", ".npy")
 """Suffixes of outputs; the first that is there is read."""
@@ -35,34 +33,34 @@ BLOCK = 1 << 25
 """Values read at once, 128 MB as float32."""
 
 
-@dataclass(frozen=True)
-class BetaLayout:
-    """How betas lie in a file.
-
-    Parameters
-    ----------
-    grid
-        Shape of the voxels, (X, Y, Z) or (V,) or (V, 1, 1), in the order GLMsingle was given.
-    backwards
-        True for axes (N, Z, Y, X), false for (X, Y, Z, N).
-    """
-
-    grid: tuple[int, ...]
-    backwards: bool
+def read_field(path: Path, name: str) -> NDArray[Any]:
+    """Return a small field of numbers as the file has it; empty if it has none of that name."""
+    with open_hdf5(path) as file:
+        values = np.asarray(file[name][()]) if name in file else np.empty(0)
+    return values if values.dtype.kind in "fiu" else np.empty(0)
 
 
-class GlmsingleFile:
-    """One output of GLMsingle in HDF5, read in parts.
+class BetasFile:
+    """The betas of one output of GLMsingle, read in parts.
 
     Parameters
     ----------
     path
         File that ends in `.hdf5`, `.h5` or `.mat` (saved with `-v7.3`).
 
+    Attributes
+    ----------
+    grid
+        Shape of the voxels, (X, Y, Z) or (V,) or (V, 1, 1), in the order GLMsingle was given.
+    trials
+        Number of trials N.
+    backwards
+        Whether the file's axes are MATLAB's, (N, Z, Y, X), and not (X, Y, Z, N).
+
     Raises
     ------
     DataError
-        If it is missing, a pickle, or not readable as HDF5.
+        If it is missing, a pickle, not readable as HDF5, or holds no betas.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,55 +70,41 @@ class GlmsingleFile:
         if path.suffix not in SUFFIXES:
             raise DataError(f"{path} is no output of GLMsingle; give one of {SUFFIXES[:-1]}")
         with open_hdf5(path) as file:
-            self._names = set(file)
+            self._name = next((n for n in BETAS if n in file), "")
+        if not self._name:
+            raise DataError(
+                f"{path} has no field betasmd (Python) or modelmd (MATLAB); is it an output of "
+                "GLMsingle?"
+            )
+        with open_dataset(path, self._name) as data:
+            shape, kind = tuple(data.shape), data.dtype.kind
+            self.backwards = "MATLAB_class" in data.attrs
+        if kind not in "fiu" or len(shape) < 2 or 0 in shape:
+            raise DataError(f"field {self._name} of {path} is not an array (voxels, trials)")
+        self.grid: tuple[int, ...] = shape[:0:-1] if self.backwards else shape[:-1]
+        self.trials: int = shape[0] if self.backwards else shape[-1]
 
-    def field(self, name: str) -> NDArray[Any] | None:
-        """Return a small field as the file has it, None if it has none of that name."""
-        if name not in self._names:
-            return None
-        with open_dataset(self.path, name) as data:
-            return np.asarray(data[()])
-
-    def betas(self) -> tuple[tuple[int, ...], bool]:
-        """Return the shape of the betas in the file and whether MATLAB wrote them.
-
-        Raises
-        ------
-        DataError
-            If there are none, or they are no numbers.
-        """
-        name = self._name_of_betas()
-        with open_dataset(self.path, name) as data:
-            if data.dtype.kind not in "fiu" or math.prod(data.shape) == 0:
-                raise DataError(f"field {name} of {self.path} is not an array of numbers")
-            return tuple(data.shape), "MATLAB_class" in data.attrs
-
-    def read(
-        self, layout: BetaLayout, chosen: NDArray[np.bool_], trials: slice
-    ) -> NDArray[np.float32]:
+    def read(self, chosen: NDArray[np.bool_], trials: slice) -> NDArray[np.float32]:
         """Read the betas (trials, chosen voxels in C order of the grid).
 
         Parameters
         ----------
-        layout
-            Grid and order of the axes.
         chosen
-            Voxels to read, true in an array of shape `layout.grid`.
+            Voxels to read, true in an array of the shape of the grid.
         trials
             Range of trials, from 0, with start and stop.
         """
-        take = _read_backwards if layout.backwards else _read_forwards
-        with open_dataset(self.path, self._name_of_betas()) as data:
+        take = _read_backwards if self.backwards else _read_forwards
+        with open_dataset(self.path, self._name) as data:
             return take(data, chosen, trials)
 
-    def _name_of_betas(self) -> str:
-        for name in BETAS:
-            if name in self._names:
-                return name
-        raise DataError(
-            f"{self.path} has no field betasmd (Python) or modelmd (MATLAB); is it an output of "
-            "GLMsingle?"
-        )
+    def explained(self) -> NDArray[np.float64] | None:
+        """Return the percentage of variance that the GLM explains (grid), None if not there."""
+        values = read_field(self.path, "R2")
+        if values.size != math.prod(self.grid):
+            return None
+        turned = values.T if self.backwards else values
+        return np.asarray(turned, dtype=np.float64).reshape(self.grid)
 
 
 def _refusal(path: Path) -> str:
@@ -161,64 +145,3 @@ def _read_backwards(
         turned = block.transpose(0, *range(block.ndim - 1, 0, -1))
         out[start - trials.start :][: len(block)] = turned[:, chosen]
     return out
-
-
-def find_layout(
-    file: GlmsingleFile, trials: int, mask: NDArray[np.bool_] | None, axes: Axes
-) -> BetaLayout:
-    """Tell the order of the axes from the number of trials and the grid of the mask.
-
-    Parameters
-    ----------
-    file
-        The file of betas.
-    trials
-        Number of trials it has to hold.
-    mask
-        Voxels to read (X, Y, Z), if there is a mask.
-    axes
-        Order of the axes, where the user knows it.
-
-    Raises
-    ------
-    DataError
-        If neither order fits, or both do and the file does not say who wrote it.
-    """
-    shape, by_matlab = file.betas()
-    fitting = []
-    for backwards in (False, True):
-        if axes != "auto" and backwards != (axes == "nzyx"):
-            continue
-        count, grid = (shape[0], shape[:0:-1]) if backwards else (shape[-1], shape[:-1])
-        if len(shape) > 1 and count == trials and _fits(grid, mask):
-            fitting.append(BetaLayout(grid, backwards))
-    if len(fitting) == 2 and not by_matlab:
-        raise DataError(
-            f"betas of shape {shape} in {file.path} could be (X, Y, Z, trials) or its reverse; "
-            "set axes to xyzn or to nzyx"
-        )
-    if not fitting:
-        raise DataError(_misfit(file.path, shape, trials, mask))
-    return fitting[-1]
-
-
-def _is_flat(grid: tuple[int, ...]) -> bool:
-    return sum(size > 1 for size in grid) <= 1
-
-
-def _fits(grid: tuple[int, ...], mask: NDArray[np.bool_] | None) -> bool:
-    if mask is None:
-        return _is_flat(grid)
-    return grid == mask.shape or (_is_flat(grid) and math.prod(grid) == int(mask.sum()))
-
-
-def _misfit(path: Path, shape: tuple[int, ...], trials: int, mask: NDArray[np.bool_] | None) -> str:
-    where = f"betas in {path} have shape {shape}, the events list {trials} trials"
-    if trials not in (shape[0], shape[-1]):
-        return (
-            f"{where}; they must be one trial a stimulus (check task, sessions, the stimulus "
-            "column and the ids to ignore)"
-        )
-    if mask is None:
-        return f"{where}; betas on a grid need a mask (a NIfTI of the same grid)"
-    return f"{where} and the mask has the grid {mask.shape} with {int(mask.sum())} voxels"

@@ -132,7 +132,7 @@ def session_trials(
     design
         The trial order.
     subject
-        From 1.
+        Number of the subject, from 1.
     sessions
         Numbers of the sessions as in the file names, from 1, increasing; any may be missing.
     per_session
@@ -202,7 +202,7 @@ def shared_test_sets(
     design
         The trial order.
     subject
-        From 1.
+        Number of the subject, from 1.
     per_session
         Trials of a session.
     seen

@@ -17,8 +17,8 @@ nothing was checked against the real files here:
 - `.../designmatrixGLMsingle.mat`: `stimulus`, a cell a run, (time, columns), 1 at an onset. Where
   it is there, its order of events must be that of the tables, or the pairing is refused.
 
-Not established: that the two betas of a trial of attention follow each other, cue first (it is the
-order of the events in time), and that `CUE` names the attended target.
+The runs of attention are not read: which of a trial's two betas is which is not established, nor
+that `CUE` names the attended target.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from mindeye.data.trials import complete_trials
 from mindeye.datasets.nsd.imagery_tables import (
     PARTS,
     SETS,
-    Epoch,
     Run,
     Task,
     check_design,
@@ -66,21 +65,18 @@ class ImageryConfig(SingleSessionConfig):
     betas
         Version of the betas: take the one that the decoder was trained on.
     task
-        `vision`, `imagery` or `attention`: a subject is prepared for each.
+        `vision` or `imagery`: a subject is prepared for each.
     stimulus_sets
         Sets of targets, separated by commas: `simple`, `complex`, `conceptual`.
     concept_pictures
         Folder with a picture of your own for each concept, named like its target or its letter;
         needed for `conceptual`, whose targets are words.
-    attention_epoch
-        Beta of a trial of attention: that of the `cue` or of the `detection` epoch.
     """
 
     betas: ImageryBetas = "nsdimagerybetas_fithrf_GLMdenoise_RR"
     task: Task = "imagery"
     stimulus_sets: str = "simple,complex"
     concept_pictures: Path | None = None
-    attention_epoch: Epoch = "cue"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,7 +135,7 @@ def read_imagery(root: Path, config: ImageryConfig) -> Recording:
     lists = {s: folder / f"{SETS[s]}_pair_list.mat" for s in config.sets()}
     targets = pd.concat([read_targets(path, s) for s, path in lists.items()], ignore_index=True)
     pictures = _find_targets(folder / "rawtargetimages", targets, config)
-    every = runs_of(config.task, trials_in_file // PARTS, epoch=config.attention_epoch)
+    every = runs_of(config.task, trials_in_file // PARTS)
     runs = {run: _table_of(root, config.subject, run) for run in every if set_of(run.name) in lists}
     trials = complete_trials(
         pd.concat([run_trials(r, p, targets) for r, p in runs.items()]).assign(
@@ -149,7 +145,7 @@ def read_imagery(root: Path, config: ImageryConfig) -> Recording:
     design = folder / "designmatrixGLMsingle.mat"
     designs = (design,) if design.is_file() else ()
     if designs:
-        check_design(design, list(runs), trials, epoch=config.attention_epoch)
+        check_design(design, list(runs), trials)
 
     def read_pictures(stimulus_ids: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
         for stimulus_id in stimulus_ids:
@@ -175,8 +171,6 @@ def _left_out(config: ImageryConfig, runs: Sequence[Run]) -> dict[str, Any]:
         "stimulus_sets": config.sets(),
         "trials_left_out": out,
     }
-    if config.task == "attention":
-        facts["attention_epoch"] = config.attention_epoch
     if "conceptual" in config.sets():
         facts["concept_pictures"] = "chosen by whoever prepared this; nobody saw them"
     return facts

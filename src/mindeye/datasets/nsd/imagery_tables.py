@@ -19,15 +19,14 @@ from mindeye.datasets.nsd.layout import require_file
 from mindeye.datasets.picture_folder import is_inside
 from mindeye.errors import DataError
 
-Task = Literal["vision", "imagery", "attention"]
-Epoch = Literal["cue", "detection"]
+Task = Literal["vision", "imagery"]
 
 RUNS = (
     "visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1",
     "imgA_2", "imgB_2", "imgC_2",
 )  # fmt: skip
 """Runs in the order of the betas."""
-TASKS = {"vision": "vis", "imagery": "img", "attention": "att"}
+TASKS = {"vision": "vis", "imagery": "img"}
 SETS = {"simple": "A", "complex": "B", "conceptual": "C"}
 TARGETS = 6
 PARTS = sum(2 if run.startswith("att") else 1 for run in RUNS)
@@ -53,16 +52,13 @@ class Run:
     rows: range
 
 
-def runs_of(task: Task, trials: int, *, epoch: Epoch = "cue") -> list[Run]:
+def runs_of(task: Task, trials: int) -> list[Run]:
     """Return the runs of a task, all sets, each with the betas that stand for its trials."""
     runs, start = [], 0
-    second = epoch == "detection"
     for number, name in enumerate(RUNS):
-        parts = 2 if name.startswith("att") else 1
         if name.startswith(TASKS[task]):
-            rows = range(start + (parts - 1) * second, start + parts * trials, parts)
-            runs.append(Run(number, name, rows))
-        start += parts * trials
+            runs.append(Run(number, name, range(start, start + trials)))
+        start += (2 if name.startswith("att") else 1) * trials
     return runs
 
 
@@ -139,7 +135,7 @@ def run_trials(run: Run, path: Path, targets: pd.DataFrame) -> pd.DataFrame:
             f"trial {row + 1} of {path} has CUE {cue.iloc[row]!r} but CONDITION "
             f"{condition.iloc[row]!r}; in imagery the cued target is the imagined one"
         )
-    shown = (cue if run.name.startswith("att") else condition).to_numpy()
+    shown = condition.to_numpy()
     letters = targets.loc[targets["set"] == set_of(run.name), "cue"].tolist()
     unknown = sorted(set(shown) - set(letters))
     if unknown:
@@ -155,9 +151,7 @@ def run_trials(run: Run, path: Path, targets: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def check_design(
-    path: Path, runs: Sequence[Run], trials: pd.DataFrame, *, epoch: Epoch = "cue"
-) -> None:
+def check_design(path: Path, runs: Sequence[Run], trials: pd.DataFrame) -> None:
     """Check the order of the trials against the GLM's events, which made the betas.
 
     Events in time must be as many as the run has betas, and those of one column must be those of
@@ -180,15 +174,11 @@ def check_design(
         if design.ndim != 2 or design.dtype.kind not in "biuf":
             raise DataError(f"run {run.name} in {path} is no matrix of (time, columns)")
         columns = np.nonzero(design)[1]
-        attention = run.name.startswith("att")
-        events = len(own) * (2 if attention else 1)
-        if len(columns) != events:
+        if len(columns) != len(own):
             raise DataError(
-                f"run {run.name} has {len(columns)} events in {path}, but {events} betas; they are "
-                "not of one experiment"
+                f"run {run.name} has {len(columns)} events in {path}, but {len(own)} betas; they "
+                "are not of one experiment"
             )
-        if attention:
-            columns = columns[int(epoch == "detection") :: 2]
         pairs = set(zip(columns.tolist(), own["stimulus_id"], strict=True))
         if len(pairs) != len(set(columns)) or len(pairs) != own["stimulus_id"].nunique():
             raise DataError(

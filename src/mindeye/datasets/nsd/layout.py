@@ -42,16 +42,13 @@ _ROI = re.compile(rf"({_NAME.pattern})(?::(\d+(?:\+\d+)*))?")
 
 
 @dataclass(frozen=True)
-class NsdConfig:
-    """What to read of a copy of the Natural Scenes Dataset.
+class VoxelsConfig:
+    """Whose betas to read, and which voxels.
 
     Parameters
     ----------
     subject
         Number of the subject, 1 to 8.
-    betas
-        Version of the betas: `betas_fithrf_GLMdenoise_RR` (the NSD paper's b3), `betas_fithrf`
-        (b2) or `betas_assumehrf` (b1).
     file_format
         `hdf5` or `nii` (.nii.gz) files of betas; `auto` takes what is there, HDF5 first.
     roi
@@ -59,28 +56,44 @@ class NsdConfig:
         above 0, `prf-visualrois:1+2` those labelled 1 or 2.
     mask
         A .nii or .nii.gz file on the subject's grid; only voxels above 0 in it are read.
-    min_noise_ceiling
-        Least single-trial noise ceiling of a voxel, as a share of variance from 0 to 1, from the
-        file `ncsnr.nii.gz` beside the betas; 0 keeps all.
     """
 
     subject: int = 1
-    betas: Betas = "betas_fithrf_GLMdenoise_RR"
     file_format: FileFormat = "auto"
     roi: str = "nsdgeneral"
     mask: str = ""
-    min_noise_ceiling: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.subject <= SUBJECTS:
             raise ConfigError(f"subject={self.subject}: NSD has subjects 1 to {SUBJECTS}")
         refuse_unknown_choices(self)
+        parse_rois(self.roi)
+
+
+@dataclass(frozen=True)
+class NsdConfig(VoxelsConfig):
+    """What to read of a copy of the Natural Scenes Dataset, beside the fields of `VoxelsConfig`.
+
+    Parameters
+    ----------
+    betas
+        Version of the betas: `betas_fithrf_GLMdenoise_RR` (the NSD paper's b3), `betas_fithrf`
+        (b2) or `betas_assumehrf` (b1).
+    min_noise_ceiling
+        Least single-trial noise ceiling of a voxel, as a share of variance from 0 to 1, from the
+        file `ncsnr.nii.gz` beside the betas; 0 keeps all.
+    """
+
+    betas: Betas = "betas_fithrf_GLMdenoise_RR"
+    min_noise_ceiling: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.min_noise_ceiling < 1:
             raise ConfigError(
                 f"min_noise_ceiling={self.min_noise_ceiling}: a share of variance, 0 to below 1 "
                 "(NSD's own figures are percentages)"
             )
-        parse_rois(self.roi)
 
 
 def refuse_unknown_choices(config: Any) -> None:
@@ -128,7 +141,7 @@ class NsdPaths:
     root
         Folder that holds `nsddata`, `nsddata_betas` and `nsddata_stimuli`.
     subject
-        From 1.
+        Number of the subject, from 1.
     version
         Name of the folder of betas.
     """
@@ -156,11 +169,6 @@ class NsdPaths:
     def stimuli(self) -> Path:
         """All pictures."""
         return self.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
-
-    @property
-    def stimulus_table(self) -> Path:
-        """Table of all pictures, which this reader does not need."""
-        return self.root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 
     def roi(self, name: str) -> Path:
         """File of a region (X, Y, Z)."""

@@ -210,7 +210,6 @@ def _write(root: Path, simulations: list[Simulation], order: Ints, config: Minia
     design = _draw_design(order, config, rng)
     paths = NsdPaths(root, 1, config.betas)
     files.write_design(paths.design, design, trials=config.trials)
-    files.write_stimulus_table(paths.stimulus_table, design)
     rows, pictures = [], []
     for subject, simulation in enumerate(simulations, start=1):
         # The list begins with the shared pictures, the simulation ends with them.

@@ -21,7 +21,7 @@ from scipy.io import savemat
 
 from mindeye.data.scenes import caption
 from mindeye.datasets.nsd.design import MOST_REPEATS
-from mindeye.datasets.nsd.layout import BETA_SCALE, MARKER, SUBJECTS, NsdPaths
+from mindeye.datasets.nsd.layout import BETA_SCALE, MARKER, NsdPaths
 from mindeye.datasets.nsd.voxels import Grid
 from mindeye.errors import DataError
 from mindeye.files import atomic_path, write_text
@@ -111,31 +111,6 @@ def write_design(path: Path, drawn: Drawn, *, trials: int) -> None:
     }
     with atomic_path(path) as temporary:
         savemat(temporary, content, do_compression=True, appendmat=False)
-
-
-def write_stimulus_table(path: Path, drawn: Drawn) -> None:
-    """Write `nsd_stim_info_merged.csv`, with made-up COCO entries; `nsdId` counts from 0."""
-    number = np.arange(drawn.pictures)
-    table: dict[str, Any] = {
-        "cocoId": number,
-        "cocoSplit": "none",
-        "cropBox": "(0, 0, 0, 0)",
-        "loss": 0.0,
-        "nsdId": number,
-        "flagged": False,
-        "BOLD5000": False,
-        "shared1000": np.isin(number, drawn.images[0, : drawn.shared]),
-    }
-    for s in range(SUBJECTS):
-        table[f"subject{s + 1}"] = np.isin(number, drawn.images[s]).astype(int)
-    repeat = pd.Series(drawn.order).groupby(drawn.order).cumcount().to_numpy()
-    for s in range(SUBJECTS):
-        for r in range(MOST_REPEATS):
-            trial = np.flatnonzero(repeat == r)
-            column = np.zeros(drawn.pictures, dtype=np.int64)
-            column[drawn.images[s, drawn.order[trial]]] = trial + 1
-            table[f"subject{s + 1}_rep{r}"] = column
-    write_text(path, pd.DataFrame(table).to_csv())
 
 
 def write_pictures(path: Path, rows: Ints, pictures: NDArray[np.uint8], *, count: int) -> None:

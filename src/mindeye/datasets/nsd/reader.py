@@ -66,7 +66,7 @@ def read_nsd(root: Path, config: NsdConfig) -> Recording:
     first = next(iter(files.values()))
     grid, region = grid_of_region(paths, config)
     check_files(list(files.values()), grid, source=region)
-    voxels = choose_voxels(paths, config, grid)
+    voxels = choose_voxels(paths, config, grid, least_ceiling=config.min_noise_ceiling)
     trials = session_trials(design, config.subject, list(files), first.trials)
     stimuli = _stimulus_table(design, config.subject, trials)
     seen = {int(i) for i in stimuli["stimulus_id"]}

@@ -27,11 +27,9 @@ from mindeye.datasets.nsd.layout import (
     SATURATION,
     SPACE,
     UNITS,
-    FileFormat,
-    NsdConfig,
     NsdPaths,
+    VoxelsConfig,
     find_betas,
-    refuse_unknown_choices,
 )
 from mindeye.datasets.nsd.voxels import choose_voxels, describe_grid, grid_of_region, used_files
 from mindeye.datasets.recording import ReadPictures, Recording
@@ -44,50 +42,24 @@ KEPT = ("roi", "ncsnr", "file_noise_ceiling")
 
 
 @dataclass(frozen=True)
-class SingleSessionConfig:
-    """What both experiments let one choose.
+class SingleSessionConfig(VoxelsConfig):
+    """What both experiments let one choose, beside the fields of `VoxelsConfig`.
 
     Parameters
     ----------
-    subject
-        Number of the subject, 1 to 8.
-    file_format
-        `hdf5` or `nii` (.nii.gz) file of betas; `auto` takes what is there, HDF5 first.
-    roi
-        Regions, separated by commas, whose union is read: `nsdgeneral` is every voxel with a label
-        above 0, `prf-visualrois:1+2` those labelled 1 or 2.
-    mask
-        A .nii or .nii.gz file on the subject's grid; only voxels above 0 in it are read.
     voxels_of
         A prepared subject of NSD, the same person: exactly its voxels are read, in its order, so
         that a decoder trained on it can be applied; takes the place of roi and mask.
     """
 
-    subject: int = 1
-    file_format: FileFormat = "auto"
-    roi: str = "nsdgeneral"
-    mask: str = ""
     voxels_of: Path | None = None
 
     def __post_init__(self) -> None:
-        self.regions()
-        refuse_unknown_choices(self)
+        super().__post_init__()
         if self.voxels_of is not None and (self.mask or self.roi != type(self).roi):
             raise ConfigError(
                 "voxels_of says which voxels are read; leave roi and mask out, or leave it out"
             )
-
-    def regions(self) -> NsdConfig:
-        """Return the same choice of voxels as NSD's own reader takes it.
-
-        Raises
-        ------
-        ConfigError
-            If a value is unknown.
-        """
-        return NsdConfig(
-            subject=self.subject, file_format=self.file_format, roi=self.roi, mask=self.mask
-        )
 
 
 @dataclass(frozen=True)
@@ -205,11 +177,10 @@ def open_session(root: Path, version: str, name: str, config: SingleSessionConfi
         voxels = prepared_voxels(config.voxels_of, config.subject, file)
         tables = (config.voxels_of / "subject.json", config.voxels_of / "voxels.csv")
         return SingleSession(paths, config, file, voxels, (file.path, *tables))
-    regions = config.regions()
-    grid, region = grid_of_region(paths, regions)
+    grid, region = grid_of_region(paths, config)
     check_files([file], grid, source=region)
-    voxels = choose_voxels(paths, regions, grid)
-    return SingleSession(paths, config, file, voxels, (file.path, *used_files(paths, regions)))
+    voxels = choose_voxels(paths, config, grid)
+    return SingleSession(paths, config, file, voxels, (file.path, *used_files(paths, config)))
 
 
 def prepared_voxels(folder: Path, subject: int, file: BetaFile) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.datasets.file_formats import read_volume
-from mindeye.datasets.nsd.layout import GRIDS, NsdConfig, NsdPaths, parse_rois, require_file
+from mindeye.datasets.nsd.layout import GRIDS, NsdPaths, VoxelsConfig, parse_rois, require_file
 from mindeye.errors import DataError
 
 Grid = tuple[int, int, int]
@@ -29,7 +29,7 @@ def describe_grid(grid: tuple[int, ...]) -> str:
     return " x ".join(map(str, grid)) + owner
 
 
-def grid_of_region(paths: NsdPaths, config: NsdConfig) -> tuple[Grid, Path]:
+def grid_of_region(paths: NsdPaths, config: VoxelsConfig) -> tuple[Grid, Path]:
     """Return the grid of the first region, and its file."""
     name = parse_rois(config.roi)[0][0]
     path = require_file(paths.roi(name), f"region {name}")
@@ -47,7 +47,7 @@ def _on_grid(path: Path, what: str, grid: Grid) -> NDArray[np.float32]:
     return volume
 
 
-def _roi_labels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> NDArray[np.object_]:
+def _roi_labels(paths: NsdPaths, config: VoxelsConfig, grid: Grid) -> NDArray[np.object_]:
     """Return an object volume: "" outside, else the regions of a voxel, joined by ";"."""
     named = np.full(grid, "", dtype=object)
     for name, labels in parse_rois(config.roi):
@@ -68,7 +68,9 @@ def _roi_labels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> NDArray[np.ob
     return named
 
 
-def choose_voxels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> pd.DataFrame:
+def choose_voxels(
+    paths: NsdPaths, config: VoxelsConfig, grid: Grid, *, least_ceiling: float = 0
+) -> pd.DataFrame:
     """Return the voxels to read, in C order over (X, Y, Z).
 
     Parameters
@@ -76,9 +78,11 @@ def choose_voxels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> pd.DataFram
     paths
         Where the files are.
     config
-        Regions, mask, least noise ceiling.
+        Regions and mask.
     grid
-        Voxels of the betas along X, Y, Z.
+        Number of voxels of the betas along X, Y and Z.
+    least_ceiling
+        Least single-trial noise ceiling of a voxel, a share of variance; 0 keeps all.
 
     Returns
     -------
@@ -100,18 +104,17 @@ def choose_voxels(paths: NsdPaths, config: NsdConfig, grid: Grid) -> pd.DataFram
             raise DataError(f"no mask at {config.mask}; correct --mask, or leave it out")
         chosen &= _on_grid(Path(config.mask), "mask", grid) > 0
     ncsnr = None
-    if config.min_noise_ceiling > 0 or paths.ncsnr.is_file():
+    if least_ceiling > 0 or paths.ncsnr.is_file():
         ncsnr = _on_grid(paths.ncsnr, "noise ceiling (ncsnr.nii.gz)", grid).astype(np.float64)
-        if config.min_noise_ceiling > 0:
+        if least_ceiling > 0:
             # A voxel without a known ceiling (NaN) compares false and is left out.
-            chosen &= ceiling(ncsnr) >= config.min_noise_ceiling
+            chosen &= ceiling(ncsnr) >= least_ceiling
     if not chosen.any():
-        least = config.min_noise_ceiling
         raise DataError(
             f"no voxel of subject {paths.subject} is in {config.roi}"
             f"{f' and {config.mask}' if config.mask else ''}"
-            f"{f' with a noise ceiling of at least {least}' if least else ''}; choose other "
-            "regions, another mask or a lower ceiling"
+            f"{f' with a noise ceiling of at least {least_ceiling}' if least_ceiling else ''}; "
+            "choose other regions, another mask or a lower ceiling"
         )
     x, y, z = np.nonzero(chosen)
     table: dict[str, Any] = {
@@ -133,7 +136,7 @@ def ceiling(ncsnr: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 - 1 / (ncsnr**2 + 1))
 
 
-def used_files(paths: NsdPaths, config: NsdConfig) -> list[Path]:
+def used_files(paths: NsdPaths, config: VoxelsConfig) -> list[Path]:
     """Return the files that `choose_voxels` reads."""
     files = [paths.roi(name) for name, _ in parse_rois(config.roi)]
     if config.mask:
