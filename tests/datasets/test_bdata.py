@@ -191,7 +191,7 @@ def test_faults_are_named(tmp_path: Path, god: BdataConfig) -> None:
         read_bdata(replace(god, files=(write(tmp_path / "a.h5", table),)))
     table = god_like()
     table.labels["Session"][0] = 1.5
-    with pytest.raises(DataError, match=r"session .* 1\.5"):
+    with pytest.raises(DataError, match=r"Session .* 1\.5"):
         read_bdata(replace(god, files=(write(tmp_path / "a.h5", table),)))
     with pytest.raises(DataError, match="each once"):
         read_bdata(replace(god, test_files=god.files))

@@ -190,7 +190,7 @@ def _trials(file: BdataFile, split: str, config: BdataConfig) -> pd.DataFrame:
     for key, name in (("Session", "session"), ("Run", "run")):
         numbers = file.numbers(key)
         if numbers is not None:
-            table[name] = numbers[rows]
+            table[name] = _whole(numbers[rows], key, file.path)
     if "session" not in table.columns:
         table["session"] = 1 if kinds is None else kinds[rows].astype(np.int64)
     elif kinds is not None:
@@ -212,6 +212,13 @@ def _told_apart(sessions: NDArray[np.int64], kinds: NDArray[np.float64]) -> NDAr
     number = np.zeros(len(sessions), dtype=np.int64)
     number[starts] = 1
     return np.cumsum(number)
+
+
+def _whole(numbers: NDArray[np.float64], key: str, path: Path) -> NDArray[np.int64]:
+    bad = numbers[numbers % 1 != 0]
+    if bad.size:
+        raise DataError(f"column {key} of {path} holds {bad[0]}, not a whole number")
+    return numbers.astype(np.int64)
 
 
 def _styled(label: str, config: BdataConfig, path: Path) -> str:
