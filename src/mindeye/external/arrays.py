@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mindeye.errors import DataError
 from mindeye.external.pictures import Pictures, Reading, check_memory, check_pixels
 from mindeye.external.ranges import find_range, to_unit
-from mindeye.files import NPY_ERRORS, open_array
 
 ADVICE = "save the pictures with numpy.save, or as a folder of .png"
 _CHANNELS = (1, 3, 4)
@@ -72,7 +71,7 @@ def pictures_in(
     DataError
         If its shape or range could mean several things, or a value is not finite.
     """
-    array = _numpy(path, array) if isinstance(array, Tensor) else array
+    array = as_numpy(array)
     if array.dtype.kind not in "buif":
         raise DataError(f"{path} holds {array.dtype}, no numbers of pictures")
     images, layout = channels_first(path, array)
@@ -168,57 +167,52 @@ def read_array(path: Path) -> tuple[NDArray[Any], str]:
         If the file is damaged, of an unknown kind, would have to be executed, or holds several
         arrays that could be pictures.
     """
-    readers = {".npz": _npz, ".pt": _pt, ".pth": _pt, ".safetensors": _safetensors}
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return open_array(path, ADVICE), ""
-    if suffix not in readers:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
         raise DataError(
-            f"{path} is of no kind that is read here; give a folder of pictures, or .npy, "
-            f"{', '.join(readers)}"
+            f"{path} is of no kind that is read here; give a folder of pictures, or "
+            f"{', '.join(_READERS)}"
         )
-    return _one_array(path, readers[suffix](path))
+    try:
+        with warnings.catch_warnings():
+            # What torch remarks about protocols and sparse tensors helps nobody who scores.
+            warnings.simplefilter("ignore")
+            return _one_array(path, reader(path))
+    except DataError:
+        raise
+    except Exception as error:
+        # Readers of torn files raise whatever their parts do; all of it means the same here.
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(
+            f"{path} is damaged, no plain array, or would have to be executed to be read, which is "
+            f"never done ({reason}); {ADVICE}"
+        ) from error
+
+
+def _npy(path: Path) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _npz(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_memory(path, sum(member.file_size for member in archive.infolist()))
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (*NPY_ERRORS, zipfile.BadZipFile, KeyError, NotImplementedError, zlib.error) as error:
-        raise _damaged(path, error) from error
-
-
-def _safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _damaged(path, error) from error
+    with zipfile.ZipFile(path) as archive:
+        check_memory(path, sum(member.file_size for member in archive.infolist()))
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _pt(path: Path) -> Any:
-    """Unpickle with the safe reader, which knows tensors and plain containers only."""
-    if not path.is_file() or path.stat().st_size == 0:
-        raise DataError(f"{path} is missing or empty")
-    try:
-        with warnings.catch_warnings():
-            # Its remarks on protocols and sparse tensors help nobody who scores pictures.
-            warnings.simplefilter("ignore")
-            # Files of before torch 1.6 are no zip files; they cannot be mapped and are read whole.
-            mapped = zipfile.is_zipfile(path)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:
-        # The reader of torn files raises whatever its parts do; all of it means the same here.
-        if "weights_only" in str(error).lower():
-            raise DataError(
-                f"{path} holds objects that would have to be executed to be read, which is never "
-                "done; save the tensor alone, torch.save(images.cpu(), file)"
-            ) from error
-        raise _damaged(path, error) from error
+    # Files of before torch 1.6 are no zip files; they cannot be mapped and are read whole.
+    mapped = zipfile.is_zipfile(path)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".pt": _pt,
+    ".pth": _pt,
+    ".safetensors": load_file,
+}
 
 
 def _one_array(path: Path, content: Any) -> tuple[NDArray[Any], str]:
@@ -226,44 +220,33 @@ def _one_array(path: Path, content: Any) -> tuple[NDArray[Any], str]:
         found = {str(k): v for k, v in content.items() if isinstance(v, Tensor | np.ndarray)}
         name = _choose(path, {k: tuple(v.shape) for k, v in found.items()})
         note = f"array {name!r} of {len(content)} entries" if len(content) > 1 else ""
-        return _one_array(path, found[name])[0], note
+        return as_numpy(found[name]), note
     if isinstance(content, list | tuple):
-        note = f"a list of {len(content)} tensors, one picture each"
-        return _numpy(path, _stacked(path, content)), note
-    if isinstance(content, Tensor):
-        return _numpy(path, content), ""
-    if isinstance(content, np.ndarray):
-        return content, ""
+        tensors = [one for one in content if isinstance(one, Tensor)]
+        # One picture an entry, some with an axis for the batch.
+        single = [one[0] if one.ndim == 4 and len(one) == 1 else one for one in tensors]
+        alike = len({(one.shape, one.dtype) for one in single}) == 1
+        if len(single) < len(content) or not alike or single[0].ndim != 3:
+            raise DataError(
+                f"{path} holds a list that is not one of tensors (3, H, W) of one shape and type; "
+                f"{ADVICE}"
+            )
+        return as_numpy(torch.stack(single)), f"a list of {len(content)} tensors, one picture each"
+    if isinstance(content, Tensor | np.ndarray):
+        return as_numpy(content), ""
     raise DataError(f"{path} holds a {type(content).__name__}, no tensor; {ADVICE}")
 
 
-def _stacked(path: Path, content: Sequence[Any]) -> Tensor:
-    if not content or not all(isinstance(one, Tensor) for one in content):
-        raise DataError(f"{path} holds a list that is not one of tensors alone; {ADVICE}")
-    if len({(one.shape, one.dtype) for one in content}) > 1:
-        raise DataError(f"{path} holds {len(content)} tensors of several shapes or types; {ADVICE}")
-    shape = tuple(content[0].shape)
-    if len(shape) == 4 and shape[0] == 1:
-        return torch.cat(list(content))
-    if len(shape) != 3:
-        raise DataError(
-            f"{path} holds a list of tensors {shape}; a list has one picture (3, H, W) an entry"
-        )
-    return torch.stack(list(content))
-
-
-def _numpy(path: Path, tensor: Tensor) -> NDArray[Any]:
-    try:
-        # NumPy has no bfloat16.
-        plain = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+def as_numpy(array: NDArray[Any] | Tensor) -> NDArray[Any]:
+    """View a tensor as an array; bfloat16, which NumPy lacks, becomes float32."""
+    if isinstance(array, Tensor):
+        plain = array.float() if array.dtype == torch.bfloat16 else array
         return np.asarray(plain.detach().cpu().numpy())
-    except (TypeError, RuntimeError) as error:
-        raise DataError(
-            f"{path} holds a {tensor.dtype} tensor that is no plain one; {ADVICE}"
-        ) from (error)
+    return array
 
 
 def _choose(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the name of the one array that could be pictures, colour before grey."""
     fitting = [name for name, shape in shapes.items() if len(shape) in (4, 5)] or [
         name for name, shape in shapes.items() if len(shape) == 3
     ]
@@ -272,8 +255,3 @@ def _choose(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
     listed = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:_LISTED])
     what = f"{len(fitting)} arrays that could be the pictures" if fitting else "no pictures"
     raise DataError(f"{path} holds {what} ({listed or 'nothing'}); save them alone in a file")
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return DataError(f"{path} is damaged, or no file of plain arrays ({reason}); {ADVICE}")

@@ -5,6 +5,7 @@ Axes: S stimuli, K tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from mindeye.errors import DataError
 from mindeye.external.arrays import pictures_in
 from mindeye.external.config import ExternalConfig, Source
-from mindeye.external.pairing import CommonSize, Pairing, common_size, pair
+from mindeye.external.pairing import common_size, pair
 from mindeye.external.pictures import Pictures, Reading
 from mindeye.external.reading import open_pictures
 from mindeye.files import open_array
@@ -23,18 +24,24 @@ from mindeye.files import open_array
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """One set of reconstructions, opened and paired with the stimuli."""
+    """One set of reconstructions, opened and paired with the stimuli.
+
+    Attributes
+    ----------
+    name
+        Name of the system that made them.
+    pictures
+        The reconstructions, in their own order.
+    rows
+        Row of the reconstruction of every stimulus (S).
+    size
+        Height and width to bring them to; None keeps their own.
+    """
 
     name: str
     pictures: Pictures
-    pairing: Pairing
-    size: CommonSize
-
-    def images(self) -> Tensor:
-        """Reconstructions (S, 3, H, W) in the order of the stimuli."""
-        return self.pictures.images(
-            self.pairing.rows, size=self.size.pictures, antialias=self.size.antialias
-        )
+    rows: Sequence[int]
+    size: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -45,34 +52,24 @@ class Inputs:
     ----------
     stimuli
         Pictures that were shown.
+    size
+        Height and width to bring them to; None keeps their own.
     systems
         Sets of reconstructions, at least one.
     training
         Pictures shown in training, if given.
     embeddings
         Predicted and true embeddings (S, D), flattened, if given.
+    notes
+        Everything that was chosen or is converted, each sentence once.
     """
 
     stimuli: Pictures
-    systems: tuple[Reconstructions, ...]
+    size: tuple[int, int] | None
+    systems: Sequence[Reconstructions]
     training: Pictures | None
     embeddings: tuple[Tensor, Tensor] | None
-
-    @property
-    def notes(self) -> list[str]:
-        """Everything that was chosen or is converted, each sentence once."""
-        notes = list(self.stimuli.notes)
-        for system in self.systems:
-            notes += [*system.pictures.notes, system.pairing.note, *system.size.notes]
-        notes += self.training.notes if self.training else ()
-        return list(dict.fromkeys(notes))
-
-    def stimulus_images(self) -> Tensor:
-        """Pictures that were shown (S, 3, H, W)."""
-        # What stimuli are brought to does not depend on the system.
-        size = self.systems[0].size
-        rows = range(len(self.stimuli))
-        return self.stimuli.images(rows, size=size.stimuli, antialias=size.antialias)
+    notes: Sequence[str]
 
 
 def open_inputs(config: ExternalConfig) -> Inputs:
@@ -85,18 +82,21 @@ def open_inputs(config: ExternalConfig) -> Inputs:
     """
     reading = Reading(config.stimuli_range, config.alpha, "--stimuli-range")
     stimuli = open_source("stimuli", config.stimuli, reading)
-    systems = []
+    notes, systems, training, size = [*stimuli.notes], [], None, None
     for name, source in config.systems:
         pictures = open_source(name, source, Reading(config.range, config.alpha))
-        pairing = pair(stimuli, pictures)
-        size = common_size(
-            stimuli, pictures, pairing.rows, size=config.size, as_published=config.as_published
+        rows, note = pair(stimuli, pictures)
+        # What stimuli are brought to does not depend on the system.
+        size, to, said = common_size(
+            stimuli, pictures, rows, size=config.size, as_published=config.as_published
         )
-        systems.append(Reconstructions(name, pictures, pairing, size))
-    training = None
+        systems.append(Reconstructions(name, pictures, rows, to))
+        notes += [*pictures.notes, note, *said]
     if config.training_pictures is not None:
         training = open_source("training pictures", config.training_pictures, reading)
-    return Inputs(stimuli, tuple(systems), training, _embeddings(config))
+        notes += training.notes
+    embeddings = _embeddings(config)
+    return Inputs(stimuli, size, systems, training, embeddings, list(dict.fromkeys(notes)))
 
 
 def open_source(name: str, source: Source, reading: Reading) -> Pictures:

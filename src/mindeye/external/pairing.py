@@ -17,13 +17,6 @@ _ASPECT = math.log(1.02)
 """Proportions that differ by less are the same: rounding of odd sides."""
 
 
-class Pairing(NamedTuple):
-    """Row of the reconstruction of every stimulus, and the sentence that says how it was found."""
-
-    rows: tuple[int, ...]
-    note: str
-
-
 class CommonSize(NamedTuple):
     """How two sets of pictures are brought to sizes that the metrics can compare.
 
@@ -31,19 +24,16 @@ class CommonSize(NamedTuple):
     ----------
     stimuli, pictures
         Height and width to resize the stimuli and the reconstructions to; None keeps their own.
-    antialias
-        How they are resized, see `Pictures.images`.
     notes
         What is done, a sentence each.
     """
 
     stimuli: tuple[int, int] | None
     pictures: tuple[int, int] | None
-    antialias: bool
     notes: tuple[str, ...]
 
 
-def pair(stimuli: Pictures, pictures: Pictures) -> Pairing:
+def pair(stimuli: Pictures, pictures: Pictures) -> tuple[list[int], str]:
     """Pair by file name where names agree, else in order, and say which.
 
     Parameters
@@ -52,6 +42,12 @@ def pair(stimuli: Pictures, pictures: Pictures) -> Pairing:
         Pictures that were shown (S).
     pictures
         Reconstructions, one a stimulus.
+
+    Returns
+    -------
+    list of int, str
+        Row of the reconstruction of every stimulus (S), and the sentence that says how it was
+        found.
 
     Raises
     ------
@@ -65,7 +61,7 @@ def pair(stimuli: Pictures, pictures: Pictures) -> Pairing:
         extra = sorted(set(pictures.names) - set(stimuli.names))
         if not lacking and not extra:
             note = f"{pictures.path}: paired with the stimuli by file name"
-            return Pairing(tuple(rows[name] for name in stimuli.names), note)
+            return [rows[name] for name in stimuli.names], note
         if len(lacking) < len(stimuli):
             raise DataError(_names_agree_in_part(stimuli, pictures, lacking, extra))
     if len(stimuli) != len(pictures):
@@ -77,7 +73,7 @@ def pair(stimuli: Pictures, pictures: Pictures) -> Pairing:
     if stimuli.named or pictures.named:
         order = f"in natural order, {pictures.names[0]} with {stimuli.names[0]} and so on"
         order += " (no file name agrees)" if by_file else ""
-    return Pairing(tuple(range(len(pictures))), f"{pictures.path}: paired with the stimuli {order}")
+    return list(range(len(pictures))), f"{pictures.path}: paired with the stimuli {order}"
 
 
 def _names_agree_in_part(
@@ -127,7 +123,7 @@ def common_size(
     if as_published:
         side = (PUBLISHED_SIDE, PUBLISHED_SIDE)
         notes.append(f"as published: both are brought to {side[0]} px first, without antialiasing")
-        return CommonSize(side, side, False, tuple(notes))
+        return CommonSize(side, side, tuple(notes))
     one, two = stimuli.common_size, pictures.common_size
     if one is None and not size:
         raise DataError(f"the pictures of {stimuli.path} have several sizes; say which by --size")
@@ -139,7 +135,7 @@ def common_size(
     for path, target in ((stimuli.path, to_stimuli), (pictures.path, to_pictures)):
         if target:
             notes.append(f"{path}: resized to {target[0]} x {target[1]}, bicubic with antialiasing")
-    return CommonSize(to_stimuli, to_pictures, True, tuple(notes))
+    return CommonSize(to_stimuli, to_pictures, tuple(notes))
 
 
 def check_proportions(stimuli: Pictures, row: int, pictures: Pictures, other: int) -> None:

@@ -155,7 +155,7 @@ def score(config: ExternalConfig, tell: Tell = lambda line: None) -> Scores:
         Gets a line for everything that was converted or is missing, before the scoring begins.
     """
     inputs = open_inputs(config)
-    notes = inputs.notes
+    notes, antialias = list(inputs.notes), not config.as_published
     found, missing = available_extractors(config.weights)
     extractors, left_out = _for_so_many(found, len(inputs.stimuli))
     remedies = dict.fromkeys(one.how for one in missing)
@@ -167,7 +167,8 @@ def score(config: ExternalConfig, tell: Tell = lambda line: None) -> Scores:
     ):
         for line in lines:
             tell(f"{heading:<9} {line}")
-    seen = Seen(inputs.stimulus_images(), extractors, config.size or None)
+    shown = inputs.stimuli.images(range(len(inputs.stimuli)), size=inputs.size, antialias=antialias)
+    seen = Seen(shown, extractors, config.size or None)
     sheet = {"seen": seen.images[:SHOWN]}
     training = _training(config, inputs, seen)
     if training is not None:
@@ -177,7 +178,7 @@ def score(config: ExternalConfig, tell: Tell = lambda line: None) -> Scores:
             tell(f"{'training':<9} {line}")
     rows = []
     for purpose, system in enumerate(track(inputs.systems, "scoring"), start=1):
-        images = system.images()
+        images = system.pictures.images(system.rows, size=system.size, antialias=antialias)
         sheet[system.name] = images[:SHOWN].clone()
         rows += picture_rows(
             system.name, images, seen, rng=_rng(config, purpose), scoring=_scoring(config),
@@ -219,7 +220,7 @@ def _training(config: ExternalConfig, inputs: Inputs, seen: Seen) -> TrainingRef
         inputs.training,
         inputs.stimuli,
         seen,
-        antialias=inputs.systems[0].size.antialias,
+        antialias=not config.as_published,
         rng=_rng(config, 0),
         scoring=_scoring(config),
     )

@@ -25,8 +25,8 @@ COLOURS = {A_BETTER: "#0b6fa4", B_BETTER: "#c2571a"}
 """Blue and orange: told apart by most people who do not see red and green."""
 
 _GREY, _INK, _SOFT = "#8a8f98", "#1d2430", "#d5d9e0"
-_LINE, _HEAD, _FOOT, _WIDTH = 0.24, 0.75, 0.75, 11.5
-"""Inches of a line, of what is above and below the lines, and of the picture's width."""
+_LINE, _FRAME, _HEAD, _WIDTH = 0.24, 0.6, 0.6, 11.5
+"""Inches of a line, of the frame of a panel, of the title, and of the width."""
 
 
 def write_comparison(table: pd.DataFrame, folder: Path) -> None:
@@ -135,52 +135,35 @@ def write_picture(table: pd.DataFrame, path: Path) -> None:
 def draw(table: pd.DataFrame) -> Figure:
     """Draw a dot for every difference and a line for its interval, without pyplot.
 
-    Ranks have a panel of their own: they are counts of pictures and would press everything else
-    flat.
+    Counts have a panel of their own: they would press everything else flat.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    test = (table["subject"] == "").cumsum()
-    ranks = table["metric"].map(_is_count) & (test <= MOST_LINES)
-    scores = ~table["metric"].map(_is_count) & (test <= MOST_LINES)
+    facts, tests = table.attrs, table["subject"] == ""
+    shown = table[tests.cumsum() <= MOST_LINES]
+    counts = shown["metric"].map(lambda name: metric(name).scale == "count")
     panels = [
-        (table[scores], "A - B, in the metric's own unit"),
-        (table[ranks], "A - B, in ranks (lower is better)"),
+        (shown[~counts], "A - B, in the metric's own unit"),
+        (shown[counts], "A - B, in ranks (lower is better)"),
     ]
     panels = [(rows, label) for rows, label in panels if len(rows)]
-    # A panel takes a line for every test, and room for its axis below.
-    inches = [_LINE * ((rows["subject"] == "").sum() + 1) + _FOOT for rows, _ in panels]
-    height = sum(inches) + _HEAD
-    figure = Figure(figsize=(_WIDTH, height), dpi=110, facecolor="white")
+    lines = [int((rows["subject"] == "").sum()) for rows, _ in panels]
+    height = _LINE * sum(lines) + _FRAME * len(panels) + _HEAD
+    figure = Figure(figsize=(_WIDTH, height), dpi=110)
+    figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.1)
     FigureCanvasAgg(figure)
-    _title(figure, table, height)
-    top = height - _HEAD
-    for (rows, label), tall in zip(panels, inches, strict=True):
-        bottom = top - tall + _FOOT
-        axes = figure.add_axes((0.45, bottom / height, 0.46, (tall - _FOOT) / height))
-        _panel(axes, rows, label)
-        top -= tall
-    return figure
-
-
-def _title(figure: Figure, table: pd.DataFrame, height: float) -> None:
-    facts, count = table.attrs, int((table["subject"] == "").sum())
-    figure.text(
-        0.015, 1 - 0.28 / height, f"A = {_end(facts['a'])}     B = {_end(facts['b'])}",
-        size=11, weight="bold", color=_INK, va="center",
-    )  # fmt: skip
-    text = f"Differences A - B with {facts['level']:.4g} intervals; adjusted p at the right"
+    text = f"A = {_end(facts['a'])}     B = {_end(facts['b'])}\n"
+    text += f"A - B with {facts['level']:.4g} intervals; adjusted p and verdict at the right"
     if len(facts["subjects"]) > 1:
         text += f"; small dots are the {len(facts['subjects'])} subjects"
-    if count > MOST_LINES:
-        text += f"; the first {MOST_LINES} of {count} tests"
-    y = 1 - 0.53 / height
-    figure.text(0.015, y, text, size=9, color=_INK, va="center")
-    for x, (verdict, colour) in zip(
-        (0.72, 0.8, 0.88), {**COLOURS, "neither": _GREY}.items(), strict=True
-    ):
-        figure.text(x, y, verdict, size=9, color=colour, weight="bold", va="center")
+    if tests.sum() > MOST_LINES:
+        text += f"; the first {MOST_LINES} of {tests.sum()} tests"
+    figure.suptitle(text, size=10, color=_INK)
+    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[n + 3 for n in lines])
+    for axes, (rows, label) in zip(grid[:, 0], panels, strict=True):
+        _panel(axes, rows, label)
+    return figure
 
 
 def _end(text: str, most: int = 48) -> str:
@@ -188,10 +171,7 @@ def _end(text: str, most: int = 48) -> str:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, label: str) -> None:
-    from matplotlib.transforms import blended_transform_factory
-
-    beside = blended_transform_factory(axes.transAxes, axes.transData)
-    line, previous, names = -1, "", []
+    line, names, verdicts = -1, [], []
     row: Any
     for row in rows.itertuples():
         if row.subject:
@@ -200,22 +180,19 @@ def _panel(axes: Axes, rows: pd.DataFrame, label: str) -> None:
         line, colour = line + 1, COLOURS.get(row.verdict, _GREY)
         axes.plot([row.low, row.high], [line, line], color=colour, linewidth=2, zorder=2)
         axes.plot(row.difference, line, "o", color=colour, markersize=6, zorder=3)
-        if (system := _end(_system(row), 26)) != previous:
-            axes.text(-0.95, line, system, size=8.5, weight="bold", color=_INK, va="center",
-                      transform=beside)  # fmt: skip
-            if line:
-                axes.axhline(line - 0.5, color=_SOFT, linewidth=0.6, xmin=-0.95, clip_on=False)
-            previous = system
-        axes.text(1.02, line, f"{row.p_adjusted:.3g}", size=8, color=colour, va="center",
-                  transform=beside)  # fmt: skip
-        names.append(row.metric if _is_count(row.metric) else _metric(row))
+        names.append(f"{_end(_system(row), 26)}   {_metric(row)}")
+        verdicts.append((f"{row.p_adjusted:.3g}  {row.verdict}", colour))
     axes.axvline(0, color=_INK, linewidth=0.8, zorder=1)
     axes.set_ylim(line + 0.5, -0.5)
     axes.set_yticks(range(line + 1), names, size=8)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="both", length=0, labelsize=8)
     axes.grid(axis="x", color=_SOFT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel(label, size=8.5)
-    for side in ("top", "left", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(line + 1), [text for text, _ in verdicts])
+    right.tick_params(length=0, labelsize=8)
+    right.spines["right"].set_visible(False)
+    for tick, (_, colour) in zip(right.get_yticklabels(), verdicts, strict=True):
+        tick.set_color(colour)
