@@ -5,7 +5,7 @@ Axes: N training stimuli, S stimuli predicted, V voxels, K tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mindeye.data.subject import Subject
+from mindeye.config import RunConfig
 from mindeye.decoding.estimator import Estimator
 from mindeye.decoding.prediction import Floats, Prediction
 from mindeye.decoding.spaces import EmbeddedSubject
@@ -36,31 +36,19 @@ EACH_UP_TO = 20_000
 """Latents that get a lambda each; those of Stable Diffusion at 512 pixels are 16,384."""
 
 
-class _Baseline(Estimator):
+class _Baseline(Estimator[Prediction]):
     """A decoder that keeps the training stimuli: their mean betas (N, V) and their targets."""
 
-    target: Literal["tokens", "latents"]
+    target: Literal["tokens", "latents"] = "tokens"
     betas_: Floats
     columns_: Columns
     train_ids_: list[str]
 
-    def fit(
-        self,
-        data: Subject | str | Path | NDArray[np.floating],
-        stimuli: Any = None,
-        trials: Any = None,
-        *,
-        folder: str | Path | None = None,
-    ) -> Self:
-        """Embed the stimuli and learn from the training split; see `BrainDecoder.fit`."""
-        config = self._run_config()
-        subject = self._subject(data, stimuli, trials)
-        with self._embedded(subject, config, folder) as (embedded, _):
-            embedded.embed(latents=self.target == "latents")
-            self.fit_embedded(embedded)
-            if folder is None:  # the store goes with the temporary folder
-                self.columns_ = self.columns_.in_memory()
-        return self
+    def _fit(self, data: EmbeddedSubject, config: RunConfig, home: Path, *, kept: bool) -> None:
+        data.embed(latents=self.target == "latents")
+        self.fit_embedded(data)
+        if not kept:  # the store goes with its temporary folder
+            self.columns_ = self.columns_.in_memory()
 
     def fit_embedded(self, data: EmbeddedSubject) -> Self:
         """Learn from a subject whose stimuli are embedded; a run's stage `ridge` does this."""
@@ -141,19 +129,16 @@ class RidgeDecoder(_Baseline):
         centred: bool = False,
         target: Literal["tokens", "latents"] = "tokens",
         preset: str = "demo",
-        config: dict[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str = "auto",
         weights: str = "",
     ) -> None:
-        self.encoder = encoder
+        super().__init__(
+            encoder, preset=preset, config=config, seed=seed, device=device, weights=weights
+        )
         self.centred = centred
         self.target = target
-        self.preset = preset
-        self.config = config
-        self.seed = seed
-        self.device = device
-        self.weights = weights
 
     def _learn(self) -> None:
         count, columns = self.columns_.count, self.columns_
@@ -167,17 +152,9 @@ class RidgeDecoder(_Baseline):
         kernel = linear_kernel(self.betas_, betas)
         return predict_ridge(kernel, self.lambdas_, self.columns_, f"ridge: {self.target}")
 
-    def predict(
-        self,
-        betas: Subject | NDArray[np.floating] | Tensor,
-        *,
-        ids: Sequence[str] | None = None,
-        session: int | NDArray[np.int64] | None = None,
-    ) -> Prediction:
-        """Predict embeddings (S, K, D), or latents (S, C, h, w); see `BrainDecoder.predict`."""
-        values, names = self._betas(betas, ids, session)
-        tokens = self.predicted(values).plain.reshape(-1, *self.columns_.shape)
-        return Prediction(tokens, self._comparable(tokens), names, values, self)
+    def _predict(self, betas: Floats, ids: list[str]) -> Prediction:
+        tokens = self.predicted(betas).plain.reshape(-1, *self.columns_.shape)
+        return Prediction(tokens, self._comparable(tokens), ids, betas, self)
 
     @cached_property
     def target_mean_(self) -> Floats:
@@ -230,7 +207,6 @@ class NeighbourDecoder(_Baseline):
     6
     """
 
-    target = "tokens"
     neighbours_: Neighbours
 
     def __init__(
@@ -239,18 +215,15 @@ class NeighbourDecoder(_Baseline):
         *,
         neighbours: int = 0,
         preset: str = "demo",
-        config: dict[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str = "auto",
         weights: str = "",
     ) -> None:
-        self.encoder = encoder
+        super().__init__(
+            encoder, preset=preset, config=config, seed=seed, device=device, weights=weights
+        )
         self.neighbours = neighbours
-        self.preset = preset
-        self.config = config
-        self.seed = seed
-        self.device = device
-        self.weights = weights
 
     def _learn(self) -> None:
         if self.neighbours:
@@ -259,20 +232,12 @@ class NeighbourDecoder(_Baseline):
         sample = self.columns_.pick(sampled_targets(self.columns_.count, self.seed))
         self.neighbours_ = choose_count(self.betas_, sample, seed=self.seed)
 
-    def predict(
-        self,
-        betas: Subject | NDArray[np.floating] | Tensor,
-        *,
-        ids: Sequence[str] | None = None,
-        session: int | NDArray[np.int64] | None = None,
-    ) -> Prediction:
-        """Predict embeddings (S, K, D); `nearest` holds the most alike training stimuli."""
-        values, names = self._betas(betas, ids, session)
-        rows = nearest(self.betas_, values, self.neighbours_.count)
+    def _predict(self, betas: Floats, ids: list[str]) -> Prediction:
+        rows = nearest(self.betas_, betas, self.neighbours_.count)
         means = predict_by_neighbours(rows, self.columns_, "neighbours: tokens")
         tokens = means.reshape(-1, *self.columns_.shape)
         alike = [self.train_ids_[row] for row in rows[:, 0]]
-        return Prediction(tokens, tokens, names, values, self, alike)
+        return Prediction(tokens, tokens, ids, betas, self, alike)
 
     def _write(self, folder: Path) -> None:
         super()._write(folder)

@@ -1,13 +1,15 @@
-"""What all estimators share: scikit-learn's habits, data in, the folder they are saved in."""
+"""What all estimators share: scikit-learn's habits, data in, the folder they are saved in.
+
+Axes: S stimuli, V voxels, N trials or images, K tokens, D width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +22,9 @@ from mindeye.config.settings import preset_content, run_config
 from mindeye.data.images import to_images
 from mindeye.data.subject import Subject, load_subject
 from mindeye.decoding.folders import Fitted, claim_folder, read_fitted, write_fitted
-from mindeye.decoding.prediction import Floats, Prediction
+from mindeye.decoding.prediction import Floats
 from mindeye.decoding.spaces import EmbeddedSubject, TargetSpaces
 from mindeye.errors import CheckpointError, ConfigError, DataError
-from mindeye.files import read_json
-from mindeye.models.sizes import Sizes
 from mindeye.processes import join_processes
 from mindeye.retrieval import ranks, top_k_accuracy
 from mindeye.targets.encoders import Encoder
@@ -33,22 +33,179 @@ REFERENCE_IMAGES = 32
 """Training images kept with a decoder: some generators measure the usual norm of embeddings."""
 
 
-class Estimator(BaseEstimator):  # type: ignore[misc]
-    """Base of the estimators; see `BrainDecoder` for the parameters they share."""
+P = TypeVar("P")
 
-    encoder: str | Encoder
-    preset: str
-    config: Mapping[str, Any] | None
-    seed: int
-    device: str
-    weights: str
+
+class Estimator(BaseEstimator, Generic[P]):  # type: ignore[misc]
+    """Base of the estimators: `P` is what one predicts.
+
+    Parameters
+    ----------
+    encoder
+        Image encoder whose embeddings are decoded: a name (``zoo``, a model folder, a fetched
+        model, an entry of `ENCODERS`) or an encoder object.
+    preset
+        Preset or YAML file that gives every hyper-parameter that `config` leaves open.
+    config
+        Hyper-parameters, nested as in the preset's section of this estimator, for example
+        ``{"optim": {"epochs": 10}}``; the key `targets` holds the preset's section of that name.
+    seed
+        Seed of everything random.
+    device
+        Device to work on; ``auto`` takes a CUDA device where there is one.
+    weights
+        Folder of published models, as `mindeye fetch models` writes it; empty for the usual places.
+    """
+
     spaces_: TargetSpaces
     fitted_: Fitted
 
     _section = "high"
-    """Section of a run's configuration that `config` is laid over; its key `targets` is another."""
+    """Section of a run's configuration that `config` is laid over."""
 
-    # ---- configuration
+    def __init__(
+        self,
+        encoder: str | Encoder = "zoo",
+        *,
+        preset: str = "demo",
+        config: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        weights: str = "",
+    ) -> None:
+        self.encoder = encoder
+        self.preset = preset
+        self.config = config
+        self.seed = seed
+        self.device = device
+        self.weights = weights
+
+    def fit(
+        self,
+        data: Subject | str | Path | NDArray[np.floating],
+        stimuli: Any = None,
+        trials: Any = None,
+        *,
+        folder: str | Path | None = None,
+    ) -> Self:
+        """Embed the stimuli and learn from the training split, with a progress bar.
+
+        Parameters
+        ----------
+        data
+            A subject, the folder of one, or betas (N, V) of single trials.
+        stimuli, trials
+            Images and trials where `data` are betas, as in `Subject.from_arrays`.
+        folder
+            Folder for embeddings and checkpoints: the same call with the same folder goes on where
+            it was cut off. None keeps them in a temporary folder.
+
+        Returns
+        -------
+        Estimator
+            The estimator itself.
+
+        Raises
+        ------
+        ConfigError
+            If a hyper-parameter is unknown or out of bounds.
+        DataError
+            If the data are not sound, or too few to learn from.
+        """
+        config = self._run_config()
+        subject = self._subject(data, stimuli, trials)
+        with self._embedded(subject, config, folder) as (embedded, home):
+            self._fit(embedded, config, home, kept=folder is not None)
+        self._keep(subject)
+        return self
+
+    def predict(
+        self,
+        betas: Subject | NDArray[np.floating] | Tensor,
+        *,
+        ids: Sequence[str] | None = None,
+        session: int | NDArray[np.int64] | None = None,
+    ) -> P:
+        """Predict embeddings, or latents, from betas.
+
+        Parameters
+        ----------
+        betas
+            Betas (S, V), averaged over the repeats of each stimulus and z-scored as in training
+            (`subject.betas_of("test")`); or a subject, whose test stimuli are predicted.
+        ids
+            Stimulus ids, one a row; their numbers by default.
+        session
+            Session that *raw* betas were measured in, one number or one a row: they are z-scored
+            by the scaler that was fitted on the training trials. None takes betas as they are.
+
+        Returns
+        -------
+        Prediction or ndarray
+            `Prediction` with `tokens` and `retrieval`, both (S, K, D); of a `LowLevelDecoder`
+            latents (S, C, h, w).
+        """
+        return self._predict(*self._betas(betas, ids, session))
+
+    def _fit(self, data: EmbeddedSubject, config: RunConfig, home: Path, *, kept: bool) -> None:
+        """Learn from a subject, of which nothing is embedded yet; `kept` if its folder stays."""
+        raise NotImplementedError
+
+    def _predict(self, betas: Floats, ids: list[str]) -> P:
+        raise NotImplementedError
+
+    def score(self, betas: Subject | NDArray[np.floating] | Tensor, images: Any = None) -> float:
+        """Return how often a stimulus's own image is nearest to what is predicted, among all given.
+
+        Parameters
+        ----------
+        betas
+            A subject, whose test stimuli are scored, or betas (S, V).
+        images
+            The stimuli, (S, H, W, 3) uint8, where betas are an array.
+
+        Returns
+        -------
+        float
+            Top-1 accuracy, `brain_to_image_full_top1`; chance is 1 / S.
+        """
+        prediction: Any = self.predict(betas)
+        if isinstance(betas, Subject):
+            images = betas.pictures_of(prediction.ids)
+        if images is None or len(images) != len(prediction):
+            raise DataError(f"give one image a row of betas: {len(prediction)} of them")
+        actual = self._comparable(self.embed(images))
+        found = ranks(prediction.retrieval, actual, torch.arange(len(actual)))
+        return float(top_k_accuracy(found, 1))
+
+    def embed(self, images: NDArray[np.uint8], *, batch_size: int = 64) -> Floats:
+        """Embed images in the space that the brain is decoded into.
+
+        Parameters
+        ----------
+        images
+            Images (N, H, W, 3) uint8.
+        batch_size
+            Images embedded at once.
+
+        Returns
+        -------
+        ndarray
+            Embeddings (N, K, D), what `Prediction.retrieval` is compared with.
+        """
+        self._check_fitted()
+        pictures, encode = np.asarray(images), self.spaces_.encoder.encode
+        blocks = (pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size))
+        return np.concatenate([encode(to_images(block)).numpy() for block in blocks])
+
+    def _comparable(self, embeddings: Floats) -> Floats:
+        """Return embeddings of images as retrieval compares them with predictions."""
+        return embeddings
+
+    def reference_images(self) -> Tensor | None:
+        """Return a few training images (N, 3, H, W) in [0, 1], None where there are none."""
+        images = self.fitted_.images
+        return None if images is None else to_images(images)
 
     def _run_config(self) -> RunConfig:
         """Return the configuration of a run with these hyper-parameters."""
@@ -65,8 +222,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         given = None if isinstance(self.encoder, str) else self.encoder
         weights = Path(self.weights) if self.weights else None
         return TargetSpaces(config.targets, device, weights, given)
-
-    # ---- data in
 
     @staticmethod
     def _subject(
@@ -144,84 +299,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             name = type(self).__name__
             raise ConfigError(f"this {name} is not fitted yet; call fit(subject) or {name}.load")
 
-    # ---- the protocol
-
-    def fit(
-        self,
-        data: Subject | str | Path | NDArray[np.floating],
-        stimuli: Any = None,
-        trials: Any = None,
-        *,
-        folder: str | Path | None = None,
-    ) -> Self:
-        """Learn from the training stimuli of a subject; every estimator has its own."""
-        raise NotImplementedError
-
-    def predict(
-        self,
-        betas: Subject | NDArray[np.floating] | Tensor,
-        *,
-        ids: Sequence[str] | None = None,
-        session: int | NDArray[np.int64] | None = None,
-    ) -> Prediction:
-        """Predict embeddings; every estimator has its own."""
-        raise NotImplementedError
-
-    def score(self, betas: Subject | NDArray[np.floating] | Tensor, images: Any = None) -> float:
-        """Return how often a stimulus's own image is nearest to what is predicted, among all given.
-
-        Parameters
-        ----------
-        betas
-            A subject, whose test stimuli are scored, or betas (S, V).
-        images
-            The stimuli, (S, H, W, 3) uint8, where betas are an array.
-
-        Returns
-        -------
-        float
-            Top-1 accuracy, `brain_to_image_full_top1`; chance is 1 / S.
-        """
-        prediction = self.predict(betas)
-        if isinstance(betas, Subject):
-            images = betas.pictures_of(prediction.ids)
-        if images is None or len(images) != len(prediction):
-            raise DataError(f"give one image a row of betas: {len(prediction)} of them")
-        actual = self._comparable(self.embed(images))
-        found = ranks(prediction.retrieval, actual, torch.arange(len(actual)))
-        return float(top_k_accuracy(found, 1))
-
-    def embed(self, images: NDArray[np.uint8], *, batch_size: int = 64) -> Floats:
-        """Embed images in the space that the brain is decoded into.
-
-        Parameters
-        ----------
-        images
-            Images (N, H, W, 3) uint8.
-        batch_size
-            Images embedded at once.
-
-        Returns
-        -------
-        ndarray
-            Embeddings (N, K, D), what `Prediction.retrieval` is compared with.
-        """
-        self._check_fitted()
-        pictures, encode = np.asarray(images), self.spaces_.encoder.encode
-        blocks = (pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size))
-        return np.concatenate([encode(to_images(block)).numpy() for block in blocks])
-
-    def _comparable(self, embeddings: Floats) -> Floats:
-        """Return embeddings of images as retrieval compares them with predictions."""
-        return embeddings
-
-    def reference_images(self) -> Tensor | None:
-        """Return a few training images (N, 3, H, W) in [0, 1], None where there are none."""
-        images = self.fitted_.images
-        return None if images is None else to_images(images)
-
-    # ---- folders
-
     def save(self, folder: str | Path) -> Path:
         """Write the fitted estimator as a folder without pickles; `load` reads it.
 
@@ -287,31 +364,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def _from_run(cls, folder: Path, device: str | None) -> Self:
-        """Open the trained state of a run; its subject gives scaler and reference images."""
-        content = read_json(folder / "run.json")
-        config = run_config(content["config"])
-        section = asdict(getattr(config, cls._section))
-        made = cls(
-            config.targets.encoder,
-            config={"targets": asdict(config.targets), **section},
-            seed=config.seed,
-            device=device or config.device,
-            weights=config.weights,
-        )
-        made.spaces_ = made._spaces(config, join_processes(made.device).device)
-        subject_dir = Path(content["subject_dir"])
-        if (subject_dir / "subject.json").is_file():
-            subject = load_subject(subject_dir)
-            made._open_run(config, folder, made.spaces_.sizes(subject.betas.shape[1]))
-            made._keep(subject)
-        else:
-            sizes = made._open_run(config, folder, None)
-            made.fitted_ = Fitted(sizes.voxels, None, None)
-        return made
-
-    def _open_run(self, config: RunConfig, folder: Path, sizes: Sizes | None) -> Sizes:
-        """Open the model that a run trained, for the sizes of its subject where they are known."""
-        name = type(self).__name__
+        name = cls.__name__
         raise CheckpointError(f"a run keeps no {name}; fit one: mindeye.{name}().fit(subject)")
 
     def _write(self, folder: Path) -> None:
