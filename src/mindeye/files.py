@@ -133,7 +133,7 @@ def open_array(path: Path, advice: str) -> NDArray[Any]:
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     advice
         What to do if it is not one, for the message.
 

@@ -27,9 +27,9 @@ class Processes:
     Parameters
     ----------
     device
-        Where it computes.
+        Device that this process computes on.
     index, count
-        Its number, and how many there are.
+        Number of this process, from 0, and number of processes.
     """
 
     device: torch.device

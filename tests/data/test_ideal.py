@@ -23,7 +23,7 @@ def _dense(subject: Subject, ids: list[str]) -> np.ndarray:
     covariance = loadings @ loadings.T + np.diag(np.maximum(own, LEAST_DEVIATION) ** 2)
     responses = _truth(subject, "responses")[[subject.row_of_stimulus[s] for s in ids]]
     repeats = np.array([len(subject.rows_by_stimulus[s]) for s in ids])
-    rest = subject.mean_betas(ids).astype(np.float64)[:, None] - responses  # (S, S, V)
+    rest = subject.betas_of(ids).astype(np.float64)[:, None] - responses  # (S, S, V)
     solved = np.linalg.solve(covariance, rest.reshape(-1, len(own)).T).T.reshape(rest.shape)
     return -0.5 * repeats[:, None] * (rest * solved).sum(axis=2)
 

@@ -84,7 +84,7 @@ def test_log_likelihood_is_the_gaussian_one(small_subject: Subject) -> None:
     covariance = loadings @ loadings.T + np.diag(np.load(truth / "noise_deviation.npy") ** 2.0)
     rows = [small_subject.row_of_stimulus[s] for s in ids]
     means = np.load(truth / "responses.npy")[rows].astype(float)
-    betas = small_subject.mean_betas(ids).astype(float)
+    betas = small_subject.betas_of(ids).astype(float)
     precision = np.linalg.inv(covariance / 3)
     residual = betas[:, None] - means[None]
     naive = -0.5 * np.einsum("qgv,vw,qgw->qg", residual, precision, residual)

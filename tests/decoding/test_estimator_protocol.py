@@ -45,7 +45,7 @@ def _array(found: Any) -> np.ndarray:
 def test_what_is_saved_predicts_what_was_fitted(
     kind: type, fitted: dict[type, Any], small_subject: Subject, tmp_path: Path
 ) -> None:
-    betas = small_subject.mean_betas(small_subject.splits["val"])
+    betas = small_subject.betas_of(small_subject.splits["val"])
     one = fitted[kind]
     two = kind.load(one.save(str(tmp_path / "model")))
     np.testing.assert_array_equal(_array(one.predict(betas)), _array(two.predict(betas)))
@@ -128,7 +128,7 @@ def test_a_fit_that_was_cut_off_goes_on_in_its_folder(
     small_subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {**TINY_HIGH, "optim": {"epochs": 2, "batch_size": 16, "checkpoint_steps": 1}}
-    betas = small_subject.mean_betas(small_subject.splits["test"])
+    betas = small_subject.betas_of(small_subject.splits["test"])
     whole = BrainDecoder(config=config).fit(small_subject).predict(betas)
     from mindeye.training import loop
 

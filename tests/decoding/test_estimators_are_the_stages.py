@@ -37,7 +37,7 @@ def decoder(run: Workspace, small_subject: Subject) -> BrainDecoder:
 
 @pytest.fixture(scope="module")
 def predicted(decoder: BrainDecoder, small_subject: Subject) -> Prediction:
-    return decoder.predict(small_subject.mean_betas(small_subject.splits["test"]))
+    return decoder.predict(small_subject.betas_of(small_subject.splits["test"]))
 
 
 def _saved(run: Workspace, name: str) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_images_are_those_of_the_run_with_and_without_a_start(
     run: Workspace, predicted: Prediction, small_subject: Subject
 ) -> None:
     low = LowLevelDecoder(config=asdict(run.config.low)).fit(small_subject)
-    betas = small_subject.mean_betas(small_subject.splits["test"])
+    betas = small_subject.betas_of(small_subject.splits["test"])
     np.testing.assert_array_equal(low.predict(betas), _saved(run, "predict/latents"))
     np.testing.assert_array_equal(low.draw(betas), _saved(run, "reconstruct/low"))
     options = asdict(run.config.reconstruct)
@@ -65,7 +65,7 @@ def test_images_are_those_of_the_run_with_and_without_a_start(
 
 
 def test_baselines_predict_what_the_run_predicts(run: Workspace, small_subject: Subject) -> None:
-    betas = small_subject.mean_betas(small_subject.splits["test"])
+    betas = small_subject.betas_of(small_subject.splits["test"])
     for target in ("tokens", "latents"):
         found = RidgeDecoder(target=target).fit(small_subject).predict(betas).tokens
         np.testing.assert_array_equal(found, _saved(run, f"ridge/{target}"))

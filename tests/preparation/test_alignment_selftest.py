@@ -249,7 +249,7 @@ def test_the_voxels_that_repeat_are_chosen_whatever_the_session_offsets() -> Non
 def test_held_out_predictions_equal_those_of_scikit_learn(small_subject: Subject) -> None:
     rng = np.random.default_rng(0)
     features = principal_components(layout_features(thumbnails(small_subject.pictures)), 12)
-    betas = unit_columns(small_subject.mean_betas(list(small_subject.row_of_stimulus)))
+    betas = unit_columns(small_subject.betas_of(list(small_subject.row_of_stimulus)))
     model = EncodingModel.build(features, folds=5, ridge=0.7, rng=rng)
     expected = np.empty_like(betas)
     for fold in range(5):

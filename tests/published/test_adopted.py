@@ -259,7 +259,7 @@ def test_predictions_of_a_run_are_those_of_the_imported_model(
     out = tmp_path / "run"
     words = [*WORDS, "low_enabled=false", f"high.weights={high}"]
     run_all(start_run(run_config({}, words), small_subject.path, out), until="predict")
-    betas = torch.from_numpy(small_subject.mean_betas(small_subject.splits["test"]))
+    betas = torch.from_numpy(small_subject.betas_of(small_subject.splits["test"]))
     with torch.no_grad():
         wanted = _high(high)(betas)
     assert wanted.contrastive is not None

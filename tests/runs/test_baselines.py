@@ -56,7 +56,7 @@ def test_ridge_of_a_run_is_scikit_learns(work: Workspace) -> None:
     chosen = json.loads((work.folder / "ridge" / "chosen.json").read_text())
     train = work.subject.splits["train"]
     tokens = work.embeddings("tokens")[work.rows(train)].reshape(len(train), -1)
-    betas = work.subject.mean_betas(train)
+    betas = work.subject.betas_of(train)
     model = Ridge(alpha=chosen["tokens"]["lambda"]).fit(betas, tokens)
     expected = model.predict(work.test_betas)
     found = np.load(work.folder / "ridge" / "tokens.npy").reshape(len(expected), -1)
@@ -75,7 +75,7 @@ def test_the_baselines_repeat_bit_for_bit(work: Workspace) -> None:
 def test_knn_shows_the_picture_of_the_brain_that_correlates_most(work: Workspace) -> None:
     draw_baselines(work, None)
     train = work.subject.splits["train"]
-    betas = np.concatenate([work.subject.mean_betas(ids) for ids in (work.drawn_ids, train)])
+    betas = np.concatenate([work.subject.betas_of(ids) for ids in (work.drawn_ids, train)])
     best = np.corrcoef(betas)[:3, 3:].argmax(axis=1)
     found = json.loads((work.folder / "ridge" / "knn_nearest.json").read_text())
     assert found["nearest"][:3] == [train[row] for row in best]

@@ -40,7 +40,7 @@ def objective(
         tokens = torch.randn(len(subject.stimuli), TOKENS, WIDTH)
     val = subject.splits[held_out]
     rows = torch.tensor([subject.row_of_stimulus[s] for s in val])
-    validation = Validation(torch.from_numpy(subject.mean_betas(val)), rows, tokens)
+    validation = Validation(torch.from_numpy(subject.betas_of(val)), rows, tokens)
     sizes = Sizes(subject.betas.shape[1], TOKENS, WIDTH, (1, 4, 4))
     return HighObjective(HighLevel(config, sizes), config, StoredTargets([tokens]), validation)
 

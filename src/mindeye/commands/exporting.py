@@ -86,9 +86,9 @@ def export_embeddings(
     work
         A run whose stage ``predict`` is done.
     folder
-        Where to; new, empty, or of an earlier call.
+        Folder to write: new, empty, or of an earlier call.
     config
-        How many; what the run draws by default.
+        How many embeddings are written; by default as many as the run draws pictures of.
 
     Returns
     -------

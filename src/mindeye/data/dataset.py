@@ -24,9 +24,9 @@ class Batch(NamedTuple):
     Attributes
     ----------
     betas
-        (N, V).
+        Betas of one trial (or a mix of repeats) a stimulus, (N, V).
     stimulus_rows
-        (N,) rows of the embeddings store.
+        Rows of the stimuli in the embedding store, (N,).
     """
 
     betas: Tensor
@@ -40,7 +40,7 @@ class TrainingSet:
     Parameters
     ----------
     subject
-        Where they come from.
+        Prepared subject that the trials are of.
     stimulus_ids
         Stimuli of the training split.
     """
@@ -68,9 +68,9 @@ class TrainingSet:
         Parameters
         ----------
         epoch
-            From 0.
+            Number of the epoch, from 0.
         seed
-            Of order and repeats.
+            Seed of the order of stimuli and of the choice of repeats.
         batch_size
             Stimuli a batch.
         repeats

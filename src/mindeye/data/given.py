@@ -20,14 +20,15 @@ class GivenPictures:
     Parameters
     ----------
     ids
-        S distinct names; the first `SimulateConfig.train` are for training, the others for testing.
+        Distinct names of S stimuli; the first `SimulateConfig.train` are for training, the others
+        for testing.
     pictures
-        (S, H, W, 3) uint8, 0..255.
+        Pictures (S, H, W, 3) uint8, 0..255.
     attributes
-        (S, A) numbers, whatever the pictures are said to mean; best nothing that is read off the
+        Numbers (S, A) for what the pictures are said to mean; best nothing that is read off the
         space that will be decoded into, or the test of the decoder is circular.
     captions
-        S texts.
+        Caption of every picture, S texts.
     source, licence
         Where the pictures come from and on what terms, for `subject.json`.
     """

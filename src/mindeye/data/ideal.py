@@ -34,12 +34,12 @@ def log_likelihood(subject: Subject, stimulus_ids: list[str]) -> NDArray[np.floa
     subject
         A simulated subject.
     stimulus_ids
-        S stimuli, both queries and candidates.
+        Ids of S stimuli, which are both queries and candidates.
 
     Returns
     -------
     array
-        (S, S) up to a constant a row: rows are brains, columns candidates.
+        Log likelihood (S, S) up to a constant a row: rows are brains, columns candidates.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def log_likelihood(subject: Subject, stimulus_ids: list[str]) -> NDArray[np.floa
     responses = subject.array("truth/responses.npy")[rows].astype(np.float64)
     loadings = subject.array("truth/noise_loadings.npy").astype(np.float64)
     own = subject.array("truth/noise_deviation.npy").astype(np.float64)
-    betas = subject.mean_betas(stimulus_ids).astype(np.float64)
+    betas = subject.betas_of(stimulus_ids).astype(np.float64)
     repeats = np.array([len(subject.rows_by_stimulus[s]) for s in stimulus_ids])
 
     white = 1 / np.maximum(own, LEAST_DEVIATION) ** 2

@@ -111,7 +111,7 @@ def read_picture(
     Returns
     -------
     array
-        (H, W, 3) uint8.
+        The picture, (H, W, 3) uint8.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
     Parameters
     ----------
     images
-        (N, 3, H, W) or (3, H, W) in [0, 1].
+        Images (N, 3, H, W) or one image (3, H, W), in [0, 1].
     size
         Side of a square, or height and width, in pixels.
     """

@@ -155,11 +155,11 @@ def fit_scaler(
     Parameters
     ----------
     betas
-        (N, V).
+        Raw betas of all trials, (N, V).
     sessions
-        (N,).
+        Session of every trial, (N,).
     training
-        (N,), true for trials whose stimulus is in the training split.
+        Whether the stimulus of a trial is in the training split, (N,).
     zscore
         ``train``, ``session``, ``none``, or ``session_all``: within sessions over all trials, test
         ones included, as the published data sets are.
@@ -216,14 +216,15 @@ def noise_ceiling(
     Parameters
     ----------
     betas
-        (N, V).
+        Betas of all trials, (N, V).
     rows_by_stimulus
         Trials of each stimulus; stimuli shown once carry no information on noise.
 
     Returns
     -------
     array or None
-        (V,) in [0, 1]; None if fewer than two stimuli were repeated.
+        Share of variance in [0, 1] of every voxel, (V,); None if fewer than two stimuli were
+        repeated.
     """
     repeated = [rows for rows in rows_by_stimulus if len(rows) > 1]
     if len(repeated) < 2:

@@ -45,14 +45,14 @@ def feature_maps(pictures: NDArray[np.uint8], *, batch: int = 256) -> Floats:
     Parameters
     ----------
     pictures
-        (S, H, W, 3), 0..255.
+        Pictures (S, H, W, 3), 0..255.
     batch
         Pictures filtered at once.
 
     Returns
     -------
     array
-        (S, F + 3, GRID, GRID): sqrt of Gabor energy for every wavelength and orientation, then
+        Maps (S, F + 3, GRID, GRID): sqrt of Gabor energy for every wavelength and orientation, then
         luminance, red-green and blue-yellow.
     """
     filters = gabor_filters()
@@ -81,16 +81,16 @@ def low_level_responses(
     Parameters
     ----------
     maps
-        (S, F, GRID, GRID) from `feature_maps`.
+        Maps (S, F, GRID, GRID) from `feature_maps`.
     voxels
-        How many.
+        Number of voxels.
     rng
         Draws receptive fields and weights.
 
     Returns
     -------
     responses
-        (S, voxels), standardised over stimuli.
+        Noise-free responses (S, voxels), standardised over stimuli.
     fields
         (voxels, 3): x and y of the centre and radius, as shares of the picture.
     """
@@ -120,16 +120,16 @@ def high_level_responses(attributes: Floats, voxels: int, rng: np.random.Generat
     Parameters
     ----------
     attributes
-        (S, A) from `scenes.attributes`.
+        Attributes (S, A) from `scenes.attributes`.
     voxels
-        How many.
+        Number of voxels.
     rng
         Draws preferences and thresholds.
 
     Returns
     -------
     array
-        (S, voxels), standardised over stimuli.
+        Noise-free responses (S, voxels), standardised over stimuli.
     """
     scaled = _standardise(attributes)
     width = scaled.shape[1]

@@ -101,19 +101,19 @@ class Simulation:
     scenes
         The S scenes that were drawn, like "scene00012"; none where pictures were given.
     trials
-        N rows: session (from 0), run, trial, stimulus_id, repeat.
+        Table of the trials, N rows: session (from 0), run, trial, stimulus_id, repeat.
     shown
-        (N,) row of the stimulus of every trial.
+        Row of the stimulus of every trial, (N,).
     betas
-        (N, V), signal and noise together of unit variance, plus session offsets and drift.
+        Betas (N, V), signal and noise together of unit variance, plus session offsets and drift.
     responses
-        (S, V) noise-free responses, standardised over stimuli.
+        Noise-free responses (S, V), standardised over stimuli.
     ceilings
-        (V,) planted single-trial noise ceilings, shares of variance.
+        Planted single-trial noise ceilings, shares of variance, (V,).
     fields
-        (L, 3) receptive fields of the L low-level voxels, which come first.
+        Receptive fields (L, 3) of the L low-level voxels, which come first.
     loadings
-        (V, F) of the common noise.
+        Loadings (V, F) of the common noise.
     kept
         Training stimuli less those held out for validation.
     """

@@ -296,10 +296,6 @@ class Subject:
         means = [self.betas[rows[s]].mean(axis=0) for s in ids]
         return np.stack(means) if means else np.empty((0, self.betas.shape[1]), dtype=np.float32)
 
-    def mean_betas(self, stimulus_ids: Sequence[str]) -> NDArray[np.float32]:
-        """Return `betas_of` some stimulus ids."""
-        return self.betas_of(stimulus_ids)
-
     @property
     def fingerprint(self) -> str:
         """Short hash of the content, part of every stage's key."""
@@ -438,7 +434,7 @@ def commit_subject(
     draft
         Holds `betas.npy`, `stimuli.npy` and the files named in `more`.
     folder
-        Where to; an earlier subject is replaced.
+        Folder to write; an earlier subject there is replaced.
     trials, stimuli, voxels, info
         As in `write_subject`.
     more

@@ -266,7 +266,7 @@ class Estimator(BaseEstimator, Generic[P]):  # type: ignore[misc]
         self._check_fitted()
         if isinstance(betas, Subject):
             names = betas.splits["test"]
-            return self._checked(betas.mean_betas(names)), names
+            return self._checked(betas.betas_of(names)), names
         values = np.asarray(betas, dtype=np.float32)
         if session is not None:
             if self.fitted_.scaler is None:

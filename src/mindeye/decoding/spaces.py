@@ -137,7 +137,7 @@ class EmbeddedSubject:
 
     def mean_betas(self, stimulus_ids: list[str]) -> torch.Tensor:
         """Return betas (S, V) averaged over the repeats of each stimulus."""
-        return torch.from_numpy(self.subject.mean_betas(stimulus_ids))
+        return torch.from_numpy(self.subject.betas_of(stimulus_ids))
 
     def fingerprint(self, model: Encoder | Autoencoder) -> str:
         """Return the identity of embeddings: model, weights, versions and stimuli."""

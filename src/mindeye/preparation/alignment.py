@@ -115,9 +115,9 @@ class Alignment:
         Mean held-out correlation over voxels, and its permutation p-value; None where the test
         does not apply.
     null_mean, null_deviation
-        Of the scores with pictures dealt anew.
+        Mean and deviation of the scores with pictures dealt anew.
     permutations, n_trials, n_pictures, n_voxels
-        Trials, distinct pictures and voxels looked at.
+        Number of permutations, and of trials, distinct pictures and voxels looked at.
     lags
         Scores of shifted pairings.
     best_lag

@@ -36,9 +36,9 @@ def draw_pictures(
     trials, pictures, stimuli
         As in `measure_alignment`.
     most
-        Stimuli to draw, at most.
+        Number of stimuli to draw, at most.
     rng
-        Draws them.
+        Draws the stimuli.
     merge
         Whether stimuli with the same thumbnail become one.
 

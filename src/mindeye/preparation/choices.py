@@ -49,7 +49,7 @@ def choose(recording: Recording, config: PrepareConfig, by_cluster: HoldOut) -> 
     Parameters
     ----------
     recording
-        Of one subject.
+        Recording of one subject.
     config
         `test`, shares, `sessions`, `test_sessions`, `seed`.
     by_cluster

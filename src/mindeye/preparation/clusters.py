@@ -55,9 +55,9 @@ def cluster_split(
     Parameters
     ----------
     features
-        (S, P), finite; used as they are, so scale them (see `picture_features`).
+        Features (S, P), finite; used as they are, so scale them (see `picture_features`).
     ids
-        S stimulus ids.
+        Ids of the S stimuli.
     share
         Share of stimuli to hold out, between 0 and 1.
     rng

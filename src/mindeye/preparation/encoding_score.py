@@ -32,11 +32,11 @@ class EncodingModel:
     Parameters
     ----------
     features
-        (S, P), columns of mean 0.
+        Features of the pictures, (S, P), columns of mean 0.
     folds
-        (S,) fold of every picture.
+        Fold of every picture, (S,).
     inverses
-        For each fold (P, P): inverse of the training pictures' penalised Gram matrix.
+        Matrix (P, P) of each fold: inverse of the training pictures' penalised Gram matrix.
     """
 
     features: Floats
@@ -52,7 +52,7 @@ class EncodingModel:
         Parameters
         ----------
         features
-            (S, P), unit mean variance.
+            Features of the pictures, (S, P), of unit mean variance.
         folds
             Number of folds.
         ridge
@@ -88,7 +88,7 @@ class EncodingModel:
         Parameters
         ----------
         betas
-            (S, V) with unit columns.
+            Mean betas of every picture, (S, V), with unit columns.
 
         Returns
         -------
@@ -120,11 +120,11 @@ def pair_z(predicted: Floats, betas: Floats, permutations: int, rng: np.random.G
     Parameters
     ----------
     predicted, betas
-        (N, V) of the trials of one session.
+        Predicted and measured betas of the trials of one session, (N, V).
     permutations
         Times the pairs are dealt anew.
     rng
-        Deals them.
+        Deals the pairs.
 
     Returns
     -------

@@ -74,9 +74,9 @@ def check_leaks(
     Parameters
     ----------
     pictures
-        (S, H, W, 3), 0..255; may be memory-mapped.
+        Pictures (S, H, W, 3), 0..255; may be memory-mapped.
     ids
-        S stimulus ids, in the order of the pictures.
+        Ids of the S stimuli, in the order of the pictures.
     splits
         Stimulus ids of train, val and test; pictures of none are not looked at.
 
@@ -167,12 +167,12 @@ def picture_distance(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDA
     Parameters
     ----------
     first, second
-        (n, side, side, 3) thumbnails, 0..255, side divisible by 8.
+        Thumbnails (n, side, side, 3), 0..255, side divisible by 8.
 
     Returns
     -------
     array
-        (n,) see `DuplicatePair`.
+        Distance of every pair (n,), see `DuplicatePair`.
     """
     a, b = first.astype(np.float64), second.astype(np.float64)
     mean_a, mean_b = a.mean(axis=(1, 2)), b.mean(axis=(1, 2))

@@ -31,16 +31,16 @@ def thumbnails(
     Parameters
     ----------
     pictures
-        (S, H, W, 3), 0..255; may be memory-mapped.
+        Pictures (S, H, W, 3), 0..255; may be memory-mapped.
     rows
-        Which pictures; all by default.
+        Rows of the pictures to take; all by default.
     side
         Side of a thumbnail in pixels; smaller pictures are enlarged.
 
     Returns
     -------
     array
-        (len(rows), side, side, 3), 0..255.
+        Thumbnails (len(rows), side, side, 3), 0..255.
 
     Raises
     ------
@@ -104,12 +104,12 @@ def layout_features(small: Bytes) -> Floats:
     Parameters
     ----------
     small
-        (S, side, side, 3) thumbnails, 0..255; `side` divisible by 8.
+        Thumbnails (S, side, side, 3), 0..255; `side` divisible by 8.
 
     Returns
     -------
     array
-        (S, 224), in units of the picture's range, not standardised.
+        Features (S, 224), in units of the picture's range, not standardised.
     """
     parts = [_features_of(small[i : i + CHUNK]) for i in range(0, len(small), CHUNK)]
     return np.concatenate(parts) if parts else np.empty((0, 224), dtype=np.float32)
@@ -121,15 +121,15 @@ def principal_components(features: Floats, count: int) -> Floats:
     Parameters
     ----------
     features
-        (S, P).
+        Features of the pictures, (S, P).
     count
         Components to keep, at most; fewer where the features have lower rank.
 
     Returns
     -------
     array
-        (S, <= count), columns of mean 0 in falling order of variance; the order says how common a
-        kind of difference is among the pictures. No column if all pictures are alike.
+        Components (S, <= count), columns of mean 0 in falling order of variance; the order says
+        how common a kind of difference is among the pictures. No column if all pictures are alike.
     """
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     deviation = centred.std(axis=0)

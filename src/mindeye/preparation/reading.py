@@ -30,9 +30,9 @@ def read_pictures(
     Parameters
     ----------
     draft
-        Where to.
+        Draft to write to.
     recording
-        The source.
+        Recording to read from.
     ids
         Stimulus ids, in the order of the recording.
     size
@@ -41,7 +41,7 @@ def read_pictures(
     Returns
     -------
     array
-        (S, H, W, 3), memory-mapped.
+        Pictures (S, H, W, 3), memory-mapped.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class RawBetas:
     Parameters
     ----------
     array
-        (N, all voxels) float32, memory-mapped.
+        Betas (N, all voxels) float32, memory-mapped.
     places
         Row of every trial in the array (N,); None where trials are in the order of sessions.
     """
@@ -109,9 +109,9 @@ def read_sessions(
     Parameters
     ----------
     draft
-        Where to; sessions it has already are not read again.
+        Draft to write to; sessions it has already are not read again.
     recording
-        The source.
+        Recording to read from.
     trials
         Table of the kept trials, N rows.
     rows

@@ -75,7 +75,7 @@ def measure_voxels(
     trials
         Table of the trials, N rows.
     design
-        How the betas are scaled.
+        Sessions, training trials and kind of scaling.
     sample
         Sample of the alignment self-test, which chooses its voxels; None without that test.
     """

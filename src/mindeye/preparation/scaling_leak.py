@@ -28,7 +28,7 @@ class ScalingDesign:
     training
         Whether a trial shows a training stimulus, (N,).
     zscore
-        How the betas are scaled.
+        Kind of scaling, as in `PrepareConfig`.
     """
 
     sessions: NDArray[np.int64]
@@ -42,9 +42,9 @@ class TrainingMoments:
     Parameters
     ----------
     design
-        How the betas were scaled. With ``session`` and ``train`` the training trials of each group
-        must have mean 0 and deviation 1 in every voxel; test trials in the statistics would move
-        both. With the others there is nothing to see.
+        Sessions, training trials and kind of scaling. With ``session`` and ``train`` the training
+        trials of each group must have mean 0 and deviation 1 in every voxel; test trials in the
+        statistics would move both. With the others there is nothing to see.
     voxels
         Number of voxels.
     """

@@ -48,11 +48,11 @@ class SessionFacts:
     Parameters
     ----------
     session
-        Its number.
+        Number of the session.
     constant, not_finite, saturated
-        (V,) true for voxels with that fault in this session.
+        Whether a voxel has that fault in this session, (V,).
     digests
-        (n, 16) hash of each trial's betas over all voxels, in the order of the trials.
+        Hash of each trial's betas over all voxels, (n, 16), in the order of the trials.
     """
 
     session: int
@@ -94,9 +94,9 @@ def session_facts(
     Parameters
     ----------
     betas
-        (n, V), in the source's unit; may be memory-mapped, is read in blocks of trials.
+        Betas (n, V) in the source's unit; may be memory-mapped, is read in blocks of trials.
     session
-        Its number.
+        Number of the session.
     saturation
         Absolute beta from which a value counts as clipped (int16 / 300: 109.2), if the storage
         has such a limit.

@@ -148,7 +148,7 @@ class Workspace:
     @cached_property
     def test_betas(self) -> NDArray[np.float32]:
         """Betas (S, V) of the test stimuli, averaged over their repeats."""
-        return self.subject.mean_betas(self.test_ids)
+        return self.subject.betas_of(self.test_ids)
 
 
 def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
