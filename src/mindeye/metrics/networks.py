@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mindeye.errors import CheckpointError
 from mindeye.fetching.metric_files import ALEXNET, CLIP, EFFICIENTNET, INCEPTION, SWAV
+from mindeye.weights.pretrained import open_pretrained
 
 Comparison = Literal["two_way", "distance"]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -197,22 +198,17 @@ def _random_clip() -> Any:
 
 
 def _loaded_clip(path: Path) -> Any:
-    """Read a folder; transformers would fill tensors that are not there at random."""
+    """Read a folder of CLIP ViT-L/14."""
     from transformers import CLIPVisionModelWithProjection
 
     if not path.is_dir():
         raise CheckpointError(f"{path} is a file; CLIP is a folder with config.json and weights")
-    model, told = CLIPVisionModelWithProjection.from_pretrained(
-        str(path), local_files_only=True, output_loading_info=True
-    )
-    absent = sorted(told["missing_keys"]) or sorted(map(str, told.get("mismatched_keys", ())))
-    if absent:
-        raise CheckpointError(f"{path} lacks {absent[0]} and so is no CLIP image tower")
+    model = open_pretrained(CLIPVisionModelWithProjection, path)
     for name, value in CLIP_SHAPE.items():
         found = getattr(model.config, name, None)
         if found != value:
             raise CheckpointError(f"{path} is no CLIP ViT-L/14: its {name} is {found}, not {value}")
-    return model.float()
+    return model
 
 
 NETWORKS: dict[str, Network] = {

@@ -12,7 +12,8 @@ from torch import Tensor
 from mindeye.data.images import resize
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.targets.encoders.base import check_images
-from mindeye.targets.encoders.folders import folder_fingerprint, read_settings
+from mindeye.targets.encoders.folders import folder_fingerprint
+from mindeye.weights.pretrained import open_pretrained, read_settings
 from mindeye.zoo import zoo_folder
 
 SIZE = 512
@@ -69,7 +70,7 @@ class KLAutoencoder:
     def __init__(self, folder: Path, name: str, *, device: torch.device, size: int = 0) -> None:
         from diffusers import AutoencoderKL
 
-        vae = _open(AutoencoderKL, folder)
+        vae = open_pretrained(AutoencoderKL, folder)
         self.vae = vae.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         self.id = name
         self.device = device
@@ -152,7 +153,7 @@ def tiny_folder(folder: Path) -> Any:
     """
     from diffusers import AutoencoderTiny
 
-    return _open(AutoencoderTiny, folder)
+    return open_pretrained(AutoencoderTiny, folder)
 
 
 def tiny_files(folder: Path) -> Any:
@@ -198,31 +199,6 @@ def latent_shape(channels: int, size: int, factor: int) -> tuple[int, int, int]:
             f"of {size} pixels; set targets.vae_size to a multiple of {factor}"
         )
     return channels, size // factor, size // factor
-
-
-def _open(model_class: Any, folder: Path) -> Any:
-    """Load a model of diffusers, safetensors only and nothing left at random."""
-    from safetensors import SafetensorError
-
-    name = model_class.__name__
-    try:
-        model, found = model_class.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            torch_dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{folder} holds no {name}: {reason}") from error
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{folder} holds no {name}: {len(missing)} of its weights are missing, such as "
-            f"{missing[0]}"
-        )
-    return model
 
 
 def _sized(fingerprint: str, size: int) -> str:

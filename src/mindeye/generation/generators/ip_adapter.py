@@ -8,8 +8,8 @@ from typing import Any
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.generation.generators.base import Space
 from mindeye.generation.generators.conditions import ImagePrompt
-from mindeye.generation.generators.folders import load_part, quiet
 from mindeye.generation.generators.text import empty_prompt
+from mindeye.weights.pretrained import open_part, quiet
 
 PREFIX = "ip_adapter:"
 VAE_SCALE = 8
@@ -43,7 +43,7 @@ def load_adapter(base: Path, adapter: Path) -> tuple[Any, ImagePrompt]:
     from diffusers import StableDiffusionPipeline
 
     tensors = _tensors(adapter)
-    unet = load_part("UNet2DConditionModel", base, "unet")
+    unet = open_part("UNet2DConditionModel", base, "unet")
     pipeline = StableDiffusionPipeline(
         vae=None, text_encoder=None, tokenizer=None, unet=unet, scheduler=None,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,

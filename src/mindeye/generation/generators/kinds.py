@@ -23,9 +23,9 @@ from mindeye.generation.generators.conditions import (
     ImageEmbedding,
     NoisedLabel,
 )
-from mindeye.generation.generators.folders import load_part, read_settings
 from mindeye.generation.generators.text import empty_prompt
 from mindeye.targets.encoders import Encoder
+from mindeye.weights.pretrained import open_part, read_settings
 
 NEARLY_BLACK = 0.5 / 255
 """Versatile Diffusion's pipeline encodes a picture of 0.5 that its processor divides by 255."""
@@ -153,7 +153,7 @@ def _unclip(request: Request, unet: Any) -> Condition:
 
     folder = request.folder
     pipeline = StableUnCLIPImg2ImgPipeline(
-        image_normalizer=load_part("StableUnCLIPImageNormalizer", folder, "image_normalizer"),
+        image_normalizer=open_part("StableUnCLIPImageNormalizer", folder, "image_normalizer"),
         image_noising_scheduler=_noising(folder),
         unet=unet, **dict.fromkeys(
             ("feature_extractor", "image_encoder", "tokenizer", "text_encoder", "scheduler", "vae")

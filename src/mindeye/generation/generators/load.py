@@ -14,7 +14,6 @@ from mindeye.errors import ConfigError
 from mindeye.generation.generators.backends import BACKENDS, encoders_of, fitting
 from mindeye.generation.generators.base import Generator, Space
 from mindeye.generation.generators.conditions import Condition, CrossAttention
-from mindeye.generation.generators.folders import load_part
 from mindeye.generation.generators.ip_adapter import PREFIX, load_adapter, split_adapter
 from mindeye.generation.generators.kinds import Kind, Request, kind_of, own_norms
 from mindeye.generation.generators.latent import LatentGenerator
@@ -23,6 +22,7 @@ from mindeye.generation.generators.pixels import PixelGenerator
 from mindeye.generation.generators.schedulers import load_scheduler
 from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import Encoder, PixelEncoder
+from mindeye.weights.pretrained import open_part
 from mindeye.zoo import zoo_folder
 
 
@@ -96,7 +96,7 @@ def _parts(
         return base, Kind("unet", "vae", lambda request, made: prompted), unet, prompted
     folder = zoo_folder("generator") if name == "zoo" else _found(name, weights)
     kind = kind_of(folder)
-    unet = load_part("UNet2DConditionModel", folder, kind.unet)
+    unet = open_part("UNet2DConditionModel", folder, kind.unet)
     condition = kind.condition(Request(folder, encoder, config), unet)
     if name == "zoo":
         condition = CrossAttention(next(b.space for b in BACKENDS if b.id == "zoo"))

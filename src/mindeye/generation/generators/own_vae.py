@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from mindeye.data.images import resize
 from mindeye.errors import CheckpointError, ConfigError
-from mindeye.generation.generators.folders import load_part, read_settings
 from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import check_images
+from mindeye.weights.pretrained import open_part, read_settings
 
 DECODED_AT_ONCE = 4
 """Pictures: full-size decoders need gigabytes a picture, and gain nothing from larger batches."""
@@ -46,7 +46,7 @@ class OwnAutoencoder:
             raise CheckpointError(
                 f"{folder / part} holds a {name}; known: AutoencoderKL, VQModel (Kandinsky)"
             )
-        self.module: Any = load_part(name, folder, part).to(device)
+        self.module: Any = open_part(name, folder, part).to(device)
         config = self.module.config
         self.quantised = name == "VQModel"
         # Kandinsky's pipelines use its latents unscaled, whatever the file says of a scale.

@@ -9,7 +9,7 @@ import torch
 
 from mindeye.errors import CheckpointError
 from mindeye.generation.generators.conditions import Prompt
-from mindeye.generation.generators.folders import load_part, read_settings
+from mindeye.weights.pretrained import open_part, read_settings
 
 PROMPT_TOKENS = 77
 """Length of CLIP's text, which all of these models were trained on."""
@@ -35,7 +35,7 @@ def empty_prompt(folder: Path, unet: Any) -> Prompt:
     """
     if not (folder / "text_encoder" / "config.json").is_file():
         return zero_prompt(unet)
-    parts = {"text_encoder": load_part("CLIPTextModel", folder, "text_encoder")}
+    parts = {"text_encoder": open_part("CLIPTextModel", folder, "text_encoder")}
     parts["tokenizer"] = _tokenizer(folder, "tokenizer")
     if unet.config.addition_embed_type == "text_time":
         return _two_towers(folder, unet, parts)
@@ -54,7 +54,7 @@ def _two_towers(folder: Path, unet: Any, parts: dict[str, Any]) -> Prompt:
     """Return SDXL's empty prompt; its negative half is zeros where its settings say so."""
     from diffusers import StableDiffusionXLPipeline
 
-    parts["text_encoder_2"] = load_part("CLIPTextModelWithProjection", folder, "text_encoder_2")
+    parts["text_encoder_2"] = open_part("CLIPTextModelWithProjection", folder, "text_encoder_2")
     parts["tokenizer_2"] = _tokenizer(folder, "tokenizer_2")
     index = read_settings(folder / "model_index.json")
     pipeline = StableDiffusionXLPipeline(

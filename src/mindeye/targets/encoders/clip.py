@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mindeye.errors import CheckpointError
 from mindeye.targets.encoders.base import Facts, NetworkEncoder
-from mindeye.targets.encoders.folders import folder_fingerprint, open_pretrained, preprocessing_of
+from mindeye.targets.encoders.folders import folder_fingerprint, preprocessing_of
 from mindeye.targets.encoders.preprocessing import CLIP_DEVIATION, CLIP_MEAN, Preprocessing
+from mindeye.weights.pretrained import open_pretrained
 
 
 class ClipEncoder(NetworkEncoder):
@@ -35,7 +36,7 @@ class ClipEncoder(NetworkEncoder):
     def __init__(self, folder: Path, name: str, *, device: torch.device) -> None:
         from transformers import CLIPVisionModelWithProjection
 
-        model = open_pretrained(CLIPVisionModelWithProjection, folder, "CLIP vision model")
+        model = open_pretrained(CLIPVisionModelWithProjection, folder)
         config = model.config
         size, width = int(config.image_size), int(config.projection_dim)
         default = Preprocessing(size, CLIP_MEAN, CLIP_DEVIATION, edge=size)

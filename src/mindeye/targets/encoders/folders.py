@@ -1,4 +1,4 @@
-"""What lies in a model's folder: its kind, its settings, its hash."""
+"""What an encoder's folder says beside its weights: its hash and its preprocessing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from mindeye.errors import CheckpointError
-from mindeye.files import read_json, sha256, versions
+from mindeye.files import sha256, versions
 from mindeye.targets.encoders.preprocessing import Preprocessing, processor_preprocessing
+from mindeye.weights.pretrained import read_settings
 
 HASHED = (".safetensors", ".json")
 
@@ -40,27 +40,6 @@ def folder_fingerprint(folder: Path, *libraries: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a model folder.
-
-    Raises
-    ------
-    CheckpointError
-        If it is missing or broken.
-    """
-    try:
-        content = read_json(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path} is missing, the folder is incomplete; fetch the model again"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is broken ({error}); fetch the model again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no settings of a model; fetch the model again")
-    return content
-
-
 def preprocessing_of(folder: Path, default: Preprocessing | None = None) -> Preprocessing:
     """Read the processor that belongs to an encoder's folder.
 
@@ -79,38 +58,3 @@ def preprocessing_of(folder: Path, default: Preprocessing | None = None) -> Prep
             "normalised; fetch the model again"
         )
     return default
-
-
-def open_pretrained(model_class: Any, folder: Path, what: str) -> Any:
-    """Load a model of transformers from a folder, safetensors only and nothing left at random.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder does not hold such a model with all of its weights.
-    """
-    from safetensors import SafetensorError
-    from transformers.utils import logging
-
-    # A whole CLIP folder holds a text tower too; that it is not used is no news.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        model, found = model_class.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype="float32",
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise CheckpointError(f"{folder} holds no {what}: {reason}") from error
-    missing = sorted(found["missing_keys"])
-    if missing:
-        # from_pretrained would draw them at random and only warn.
-        raise CheckpointError(
-            f"{folder} holds no {what}: {len(missing)} of its weights are missing, such as "
-            f"{missing[0]}"
-        )
-    return model

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from mindeye.errors import CheckpointError, MissingDependencyError
 from mindeye.targets.encoders.base import Facts, NetworkEncoder
-from mindeye.targets.encoders.folders import folder_fingerprint, read_settings
+from mindeye.targets.encoders.folders import folder_fingerprint
 from mindeye.targets.encoders.preprocessing import (
     CLIP_DEVIATION,
     CLIP_MEAN,
     Preprocessing,
     blank,
 )
+from mindeye.weights.pretrained import read_settings
 
 SETTINGS = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
@@ -63,7 +64,7 @@ def _tower(folder: Path, settings: dict[str, Any]) -> Any:
     try:
         import open_clip
     except ImportError as error:
-        raise MissingDependencyError("open_clip", "models") from error
+        raise MissingDependencyError("open_clip", "encoders") from error
     from safetensors import SafetensorError
 
     if weights_in(folder) is None:

@@ -12,12 +12,12 @@ import torch
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.targets.encoders.base import Encoder, NetworkEncoder
 from mindeye.targets.encoders.clip import ClipEncoder
-from mindeye.targets.encoders.folders import read_settings
 from mindeye.targets.encoders.open_clip import SETTINGS, OpenClipEncoder, weights_in
 from mindeye.targets.encoders.pixels import PixelEncoder
 from mindeye.targets.encoders.pooled import PooledEncoder
 from mindeye.targets.encoders.timm_maps import TimmEncoder, timm_file, timm_folder
 from mindeye.targets.encoders.vision import DinoEncoder, SiglipEncoder
+from mindeye.weights.pretrained import read_settings
 from mindeye.zoo import zoo_folder
 
 KNOWN = "zoo, pixels:SIZE:PATCH, timm:ARCH:FILE, a local model folder or the id of a fetched model"

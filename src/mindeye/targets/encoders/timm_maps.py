@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mindeye.errors import CheckpointError, ConfigError, MissingDependencyError
 from mindeye.targets.encoders.base import Facts, NetworkEncoder, Normalisation, unit
-from mindeye.targets.encoders.folders import folder_fingerprint, read_settings
+from mindeye.targets.encoders.folders import folder_fingerprint
 from mindeye.targets.encoders.preprocessing import Preprocessing, blank
+from mindeye.weights.pretrained import read_settings
 
 LITE = "tf_efficientnet_lite"
 LITE_MEAN, LITE_DEVIATION = 127 / 255, 128 / 255
@@ -140,7 +141,7 @@ def _build(architecture: str, options: dict[str, Any], where: Path) -> Any:
     try:
         import timm
     except ImportError as error:
-        raise MissingDependencyError("timm", "models") from error
+        raise MissingDependencyError("timm", "encoders") from error
 
     if architecture.partition(".")[0] not in timm.list_models():
         raise CheckpointError(f"{where}: timm knows no architecture {architecture!r}")

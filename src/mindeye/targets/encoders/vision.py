@@ -10,13 +10,9 @@ from torch import Tensor
 
 from mindeye.errors import CheckpointError
 from mindeye.targets.encoders.base import Facts, NetworkEncoder, Normalisation, unit
-from mindeye.targets.encoders.folders import (
-    folder_fingerprint,
-    open_pretrained,
-    preprocessing_of,
-    read_settings,
-)
+from mindeye.targets.encoders.folders import folder_fingerprint, preprocessing_of
 from mindeye.targets.encoders.preprocessing import INTERPOLATIONS, Preprocessing
+from mindeye.weights.pretrained import open_pretrained, read_settings
 
 
 class DinoEncoder(NetworkEncoder):
@@ -41,7 +37,7 @@ class DinoEncoder(NetworkEncoder):
 
         kind = read_settings(folder / "config.json").get("model_type")
         model_class = Dinov2Model if kind == "dinov2" else Dinov2WithRegistersModel
-        model = open_pretrained(model_class, folder, "DINOv2 model")
+        model = open_pretrained(model_class, folder)
         preprocessing = preprocessing_of(folder)
         patch, width = int(model.config.patch_size), int(model.config.hidden_size)
         if preprocessing.size % patch:
@@ -97,7 +93,7 @@ class SiglipEncoder(NetworkEncoder):
         kind = str(read_settings(folder / "config.json").get("model_type"))
         flexible = kind.startswith("siglip2")
         model_class = Siglip2VisionModel if flexible else SiglipVisionModel
-        model = open_pretrained(model_class, folder, "SigLIP vision model")
+        model = open_pretrained(model_class, folder)
         config = model.config
         patch, width = int(config.patch_size), int(config.hidden_size)
         size = square_side(config) if flexible else int(config.image_size)
