@@ -1,4 +1,4 @@
-"""Models of `transformers` and `diffusers` out of a local folder: safetensors, whole, or refused."""
+"""Models of `transformers` and `diffusers` from a local folder: safetensors, whole, or refused."""
 
 from __future__ import annotations
 
