@@ -10,7 +10,8 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from docstring_parser import parse as parse_docstring
@@ -20,6 +21,7 @@ from mindeye.config.bounds import (
     allowed_names,
     base_type,
     check_value,
+    shown,
     typed_fields,
 )
 from mindeye.errors import ConfigError
@@ -85,12 +87,31 @@ def convert(name: str, hint: Any, value: Any) -> Any:
         If it is of another type or out of bounds; names the field.
     """
     kind = base_type(hint)
+    inner = [k for k in get_args(kind) if k is not type(None)]
+    if get_origin(kind) is tuple:
+        return _several(name, get_args(kind), value)
+    if kind is Path or (get_origin(kind) is not None and Path in inner):
+        return Path(value) if isinstance(value, str) else value
+    if type(None) in get_args(kind) and len(inner) == 1:
+        return None if value is None else convert(name, inner[0], value)
     if allowed_names(hint) is None and kind in (int, float, bool) and isinstance(value, str):
         value = _number(value, kind)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1e300 else float("inf")
     check_value(name, hint, value)
     return value
+
+
+def _several(name: str, kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    """Return the values of a tuple; ``[4,64,64]`` may be written as one word."""
+    if isinstance(value, (list, tuple)) and len(value) == 1 and str(value[0]).startswith("["):
+        value = yaml.safe_load(value[0])
+    if not isinstance(value, (list, tuple)):
+        raise FieldError(name, f"is {shown(value)}; it must be a list")
+    each = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else list(kinds)
+    if len(each) != len(value):
+        raise FieldError(name, f"is {shown(value)}; it must be {len(each)} values")
+    return tuple(convert(name, kind, item) for kind, item in zip(each, value, strict=True))
 
 
 def _number(text: str, kind: type) -> Any:
@@ -154,7 +175,7 @@ def _no_such(given: str, known: list[str], name: Callable[[str], str]) -> str:
     if inner:
         return f"{name(given)!r} that holds a value; set one in it, like {name(inner[0])}"
     close = closest(given, known, cutoff=0.5)
-    hint = f"did you mean {name(close)}?" if close else "`mindeye run --help` lists all"
+    hint = f"did you mean {name(close)}?" if close else "`mindeye run --help fields` lists all"
     return f"{name(given)!r}; {hint}"
 
 

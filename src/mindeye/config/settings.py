@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
 
-from mindeye.config.bounds import base_type
 from mindeye.config.fields import build, closest, fields_of, flat
 from mindeye.config.fingerprints import RETIRED
 from mindeye.config.run import RunConfig
 from mindeye.errors import ConfigError
-
-C = TypeVar("C")
 
 Source = str | Path | Mapping[str, Any]
 """A shipped preset by name, a YAML file, or nested fields."""
@@ -167,44 +162,3 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def dotted_fields(cls: type) -> list[tuple[str, str, Any]]:
     """Return dotted name, doc line and default of every field, those of nested dataclasses too."""
     return [(field.name, field.doc, field.default) for field in fields_of(cls)]
-
-
-def flag_of(field: str) -> str:
-    """Return the flag of a field, nested or not, as ``--batch-size`` of ``batch_size``."""
-    return f"--{field.rpartition('.')[2].replace('_', '-')}"
-
-
-def add_fields(parser: ArgumentParser, cls: type) -> None:
-    """Add a flag for every field of a dataclass: name, type, default and help from it.
-
-    Fields of a dataclass within it become flags without a prefix; a tuple takes several words, a
-    truth value none. `from_flags` turns what was parsed into the dataclass.
-    """
-    for field in fields_of(cls):
-        kind, flag = base_type(field.hint), flag_of(field.name)
-        if kind is bool:
-            parser.add_argument(flag, action="store_true", help=field.doc)
-            continue
-        given: dict[str, Any] = {"type": kind, "help": field.doc}
-        if get_origin(kind) is tuple:
-            given |= {"type": get_args(kind)[0], "nargs": "*"}
-        if field.default is MISSING:
-            given["required"] = True
-        else:
-            given["default"] = field.default
-        parser.add_argument(flag, **given)
-
-
-def from_flags(cls: type[C], flags: Namespace) -> C:
-    """Build a dataclass from flags of `add_fields`; errors name the flag.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of bounds, or flags contradict each other.
-    """
-    values = {}
-    for field in fields_of(cls):
-        value = flags[field.name.rpartition(".")[2]]
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-    return build(cls, values, name=flag_of)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-Source: TypeAlias = "Path | str | NDArray[Any] | Tensor"
+    Source: TypeAlias = Path | str | NDArray[Any] | Tensor
+else:
+    # As flags have it: what is in memory cannot be typed, and torch need not be imported for it.
+    Source = Path | str
 """Pictures: a folder of images, a file of one array, or an array in memory."""
 
 RANGES = ("auto", "0..1", "0..255", "-1..1")

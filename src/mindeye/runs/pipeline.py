@@ -124,8 +124,19 @@ def stage_keys(work: Workspace) -> dict[str, str]:
     return keys
 
 
-def run_all(work: Workspace, *, until: str = "report") -> dict[str, bool]:
+def run_all(
+    work: Workspace, *, until: str = "report", announce: Callable[[str], None] | None = None
+) -> dict[str, bool]:
     """Do every stage up to `until` that is not done yet.
+
+    Parameters
+    ----------
+    work
+        The run.
+    until
+        Name of the last stage to do.
+    announce
+        Gets a line like "stage 3 of 10: high" before a stage that has work to do begins.
 
     Returns
     -------
@@ -141,12 +152,14 @@ def run_all(work: Workspace, *, until: str = "report") -> dict[str, bool]:
         raise ConfigError(f"no stage {until!r}; stages are {', '.join(STAGES)}")
     keys = stage_keys(work)
     done: dict[str, bool] = {}
-    for name, stage in STAGES.items():
+    for number, (name, stage) in enumerate(STAGES.items(), start=1):
         folder = work.folder / name
         done[name] = not stage_done(folder, keys[name])
         work.processes.wait()  # all have looked before the first one marks it as done
         job = partial(stage.work, work, keys[name]) if stage.shared else partial(stage.work, work)
         if work.processes.is_first:
+            if announce is not None and done[name]:
+                announce(f"stage {number} of {len(STAGES)}: {name}")
             run_stage(folder, keys[name], job)
         elif stage.shared and done[name]:
             job()

@@ -1,0 +1,390 @@
+"""The command line: every verb is a plain function, its flags are the function's signature."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING
+from typing import Any
+
+from mindeye import __version__
+from mindeye.commands import gallery
+from mindeye.commands.data import export_shards, fetch_nsd, prepare, prepare_verbs
+from mindeye.commands.demo import demo
+from mindeye.commands.doctor import doctor
+from mindeye.commands.inspecting import check, info
+from mindeye.commands.models import (
+    export_embeddings,
+    fetch_metrics,
+    fetch_models,
+    generate,
+    import_checkpoint,
+)
+from mindeye.commands.scoring import compare, evaluate
+from mindeye.commands.training import STAGE_HELP, ablate, plan, run, stage
+from mindeye.config import RunConfig
+from mindeye.config.bounds import allowed_names
+from mindeye.config.fields import closest, fields_of
+from mindeye.config.flags import Flag, call, doc_of, flags_of, takes_fields
+from mindeye.config.settings import shipped_names, shipped_path
+from mindeye.errors import MindEyeError, UsageError
+
+Verb = Callable[..., Any]
+
+INTERRUPTED = 130
+
+
+def completion(shell: str) -> str:
+    """Print a script that completes verbs and flags at a press of the tab key.
+
+    Parameters
+    ----------
+    shell
+        The shell: bash, or zsh, which reads the same script.
+
+    Examples
+    --------
+    $ mindeye completion bash > ~/.local/share/bash-completion/completions/mindeye
+    """
+    if shell not in ("bash", "zsh"):
+        raise UsageError(f"no completion for {shell!r}; there is one for bash and for zsh")
+    verbs = all_verbs()
+    names = sorted({word for verb in verbs for word in [verb.split()[0]]})
+    lines = ["_mindeye() {", '  local verb="${COMP_WORDS[1]}" words=""']
+    lines += ['  case "${COMP_WORDS[*]:1:2}" in']
+    for verb, function in verbs.items():
+        flags = " ".join(flag.name for flag in flags_of(function) if not flag.is_word)
+        below = " ".join(v.split()[1] for v in verbs if v.startswith(f"{verb} "))
+        lines.append(f'    "{verb}"*) words="{below} {flags}" ;;')
+    for group in sorted({verb.split()[0] for verb in verbs if " " in verb} - set(verbs)):
+        below = " ".join(v.split()[1] for v in verbs if v.startswith(f"{group} "))
+        lines.append(f'    "{group}"*) words="{below}" ;;')
+    # The first pattern that fits is taken, so that the longest comes first.
+    lines[3:] = sorted(lines[3:], key=lambda line: -len(line.partition('"*')[0]))
+    lines += ["  esac", f'  [ "$COMP_CWORD" -eq 1 ] && words="{" ".join(names)}"']
+    lines += ['  COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))', "}"]
+    head = ["autoload -U +X bashcompinit && bashcompinit"] if shell == "zsh" else []
+    return "\n".join([*head, *lines, "complete -o default -F _mindeye mindeye"])
+
+
+GROUPS: dict[str, dict[str, Verb]] = {
+    "Start here": {"demo": demo, "doctor": doctor, "info": info},
+    "Data": {
+        "prepare": prepare,
+        "check": check,
+        "fetch nsd": fetch_nsd,
+        "export-shards": export_shards,
+    },
+    "Train and decode": {"run": run, "ablate": ablate, "plan": plan},
+    "Measure": {"evaluate": evaluate, "compare": compare},
+    "Galleries of pictures": {
+        "gallery build": gallery.build,
+        "gallery add": gallery.add,
+        "gallery search": gallery.search,
+        "gallery embed": gallery.embed,
+        "gallery info": gallery.info,
+        "gallery check": gallery.check,
+    },
+    "Models and files": {
+        "fetch models": fetch_models,
+        "fetch metrics": fetch_metrics,
+        "import-checkpoint": import_checkpoint,
+        "export-embeddings": export_embeddings,
+        "generate": generate,
+        "completion": completion,
+    },
+    "Stages of a run, one by one": {name: stage(name) for name in STAGE_HELP if name != "evaluate"},
+}
+"""Verbs by what people come for, in the order of the help."""
+
+VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
+
+GONE = {
+    "bench": "benchmarks are run from a checkout: `python -m benchmarks.WHAT --help`, WHAT being "
+    "train, prior, prepare, batches, evaluate, embedding, reconstruct or gallery",
+}
+"""Verbs of earlier versions, and where they went."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Parameters
+    ----------
+    arguments
+        Words after the name of the program; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 when all went well, 2 for a mistake in usage, configuration or data, 130 after Ctrl-C,
+        1 for anything else that has a name.
+
+    Examples
+    --------
+    >>> main(["--version"])
+    mindeye 0.1.0
+    0
+    """
+    if arguments is None:
+        _keep_others_quiet()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Large tensors on huge pages: torch reads this at its first allocation. Without it a full-size
+    # step on a CPU spends most of its time in page faults (docs/explanation/performance.md).
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    try:
+        answer = _answer(words)
+        if isinstance(answer, str):
+            print(answer)
+    except MindEyeError as error:
+        # A library's own words within it may run over several lines.
+        print(f"mindeye: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"mindeye: {error}; finished stages are kept", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "mindeye: stopped; finished stages are kept, the same command goes on", file=sys.stderr
+        )
+        return INTERRUPTED
+    return 0
+
+
+def _keep_others_quiet() -> None:
+    """Print no other library's log lines and warnings, unless Python is asked for warnings."""
+    if sys.warnoptions:
+        return
+    warnings.filterwarnings("ignore")
+    # A handler on the root keeps logging from printing what nobody handles.
+    logging.getLogger().addHandler(logging.NullHandler())
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+
+
+def _answer(words: list[str]) -> Any:
+    """Do what a command line says; return text to be printed, if any."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        return overview() if len(words) < 2 else _answer([*words[1:], "--help"])
+    if words[0] == "--version":
+        return f"mindeye {__version__}"
+    name, verb, rest = find_verb(words)
+    for asked in ("-h", "--help"):
+        if asked in rest:
+            topic = [word for word in rest[rest.index(asked) + 1 :] if not word.startswith("-")]
+            return help_of(name, verb, *topic[:1])
+    try:
+        return call(verb, rest)
+    except UsageError as error:
+        raise UsageError(f"{error}; see `mindeye {name} --help`") from error
+
+
+def all_verbs() -> dict[str, Verb]:
+    """Return every verb, those of the sources of `prepare` too, which take a second to import."""
+    return {**VERBS, **prepare_verbs()}
+
+
+def find_verb(words: Sequence[str]) -> tuple[str, Verb, list[str]]:
+    """Return name and function of the verb that words begin with, and the words after it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such verb; says which one was perhaps meant.
+    """
+    verbs = all_verbs() if words[0] == "prepare" else VERBS
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if name in verbs and len(words) >= count:
+            is_misspelt = name == "prepare" and len(words) > 1 and not words[1].startswith("-")
+            if not is_misspelt:
+                return name, verbs[name], list(words[count:])
+    below = [verb for verb in verbs if verb.startswith(f"{words[0]} ")]
+    if below and (len(words) == 1 or words[1] in ("-h", "--help")):
+        return words[0], _group(words[0], below), list(words[1:])
+    if words[0] in GONE:
+        raise UsageError(f"there is no verb {words[0]} any more: {GONE[words[0]]}")
+    given = " ".join(words[:2]) if below else words[0]
+    close = closest(given, below or list(verbs))
+    meant = f"; did you mean `mindeye {close}`?" if close else ";"
+    parent = f"mindeye {words[0]} --help" if below else "mindeye --help"
+    raise UsageError(f"there is no verb {given!r}{meant} `{parent}` lists all")
+
+
+def _group(name: str, below: Sequence[str]) -> Verb:
+    """Return the verb of a name that needs a second word."""
+
+    def verb() -> None:
+        raise UsageError(f"{name} needs a second word: {', '.join(v.split()[1] for v in below)}")
+
+    verb.__doc__ = f"{name.capitalize()}: {', '.join(v.split()[1] for v in below)}."
+    return verb
+
+
+def overview() -> str:
+    """Return the help of `mindeye` itself: every verb in one line, by what people come for."""
+    lines = [
+        "MindEye: from fMRI betas to the picture that was seen.",
+        "",
+        "usage: mindeye VERB [words and flags]      `mindeye VERB --help` explains a verb",
+        "       mindeye demo --out demo             a simulated brain, decoded in some minutes",
+    ]
+    for group, verbs in GROUPS.items():
+        lines += ["", f"{group}:"]
+        for name, verb in verbs.items():
+            shown = f"{name} SOURCE" if name == "prepare" else name
+            lines.append(f"  {shown:<18} {_headline(verb)}")
+    return "\n".join(lines)
+
+
+def _headline(verb: Verb) -> str:
+    return (doc_of(verb).short_description or "").replace("\n", " ").rstrip(".")
+
+
+def help_of(name: str, verb: Verb, topic: str = "") -> str:
+    """Return the help of a verb.
+
+    Parameters
+    ----------
+    name
+        The verb.
+    verb
+        Its function.
+    topic
+        Of a verb that takes fields of a run: ``fields`` for all of them, or the beginning of a
+        name, like ``high.optim``, for those.
+    """
+    if topic and takes_fields(verb):
+        return "\n".join(_field_lines("" if topic == "fields" else topic))
+    doc, flags = doc_of(verb), flags_of(verb)
+    text = (doc.long_description or "").partition("\nParameters")[0]
+    lines = [_usage(name, verb, flags), "", *_wrapped(_headline(verb) + ".")]
+    lines += [part for p in text.split("\n\n") if p for part in ("", *_wrapped(p))]
+    for title, listed in _by_heading(flags):
+        lines += ["", f"{title}:", *[line for flag in listed for line in _flag_lines(flag)]]
+    lines += [*_choices(name, flags), *(_sections(name) if takes_fields(verb) else [])]
+    examples = examples_of(verb)
+    if examples:
+        lines += ["", "examples:", *[f"  {line}" for line in examples]]
+    return "\n".join(lines)
+
+
+def examples_of(verb: Verb) -> list[str]:
+    """Return the command lines in the Examples of a verb's docstring."""
+    return re.findall(r"^\s*\$ (.+)$", verb.__doc__ or "", re.MULTILINE)
+
+
+def _usage(name: str, verb: Verb, flags: Sequence[Flag]) -> str:
+    parts = [f"mindeye {name}"]
+    for flag in flags:
+        if flag.is_word:
+            shown = flag.name.upper() + (" ..." if flag.is_list else "")
+            parts.append(shown if flag.is_required else f"[{shown}]")
+    options = [flag for flag in flags if not flag.is_word]
+    parts += [f"{flag.name} {_value(flag)}" for flag in options if flag.is_required]
+    parts += [] if all(flag.is_required for flag in options) else ["[flags]"]
+    parts += ["[field=value ...]"] if takes_fields(verb) else []
+    return f"usage: {' '.join(parts)}"
+
+
+def _value(flag: Flag) -> str:
+    """Return what stands for a flag's value in the help."""
+    if flag.is_switch:
+        return ""
+    word = flag.field.name.rpartition(".")[2].upper().replace("_", "-")
+    return f"{word} ..." if flag.is_list else word
+
+
+def _by_heading(flags: Sequence[Flag]) -> Iterator[tuple[str, list[Flag]]]:
+    """Yield groups of flags with a title, the required ones first."""
+    words = [flag for flag in flags if flag.is_word]
+    required = [flag for flag in flags if flag.is_required and flag not in words]
+    rest = [flag for flag in flags if flag not in words and flag not in required]
+    groups = {
+        "words": words,
+        "needed": required,
+        "flags": [flag for flag in rest if flag.config is None],
+    }
+    for config in dict.fromkeys(flag.config for flag in rest if flag.config):
+        listed = [flag for flag in rest if flag.config is config]
+        groups[(config.__doc__ or "").partition("\n")[0].rstrip(".").lower()] = listed
+    yield from ((title, listed) for title, listed in groups.items() if listed)
+
+
+def _flag_lines(flag: Flag) -> list[str]:
+    default = flag.field.default
+    text, names = flag.field.doc.rstrip("."), allowed_names(flag.field.hint)
+    if names and not all(name in text for name in names):
+        text += f" ({', '.join(name for name in names if name)})"
+    if default not in (MISSING, None, "", ()) and default is not False:
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        text += f" [{shown}]"
+    return [f"  {flag.name} {'' if flag.is_word else _value(flag)}".rstrip(), *_wrapped(text, 6)]
+
+
+def _wrapped(text: str, indent: int = 0) -> list[str]:
+    space = " " * indent
+    return textwrap.wrap(
+        " ".join(text.split()), 96, initial_indent=space, subsequent_indent=space,
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
+
+
+def _choices(name: str, flags: Sequence[Flag]) -> list[str]:
+    """Return what a verb's first word can be: presets, plans, sources."""
+    lists = {"preset": ("presets", "presets"), "plan": ("plans", "presets/ablations")}
+    if name == "prepare":
+        verbs = prepare_verbs()
+        found = [(verb.split()[1], _headline(function)) for verb, function in verbs.items()]
+        return ["", "sources:", *[f"  {source:<16} {text}" for source, text in found]]
+    for word in [flag.name for flag in flags if flag.name in lists]:
+        title, folder = lists[word]
+        shipped = shipped_names(folder)
+        lines = [f"  {n:<18} {_comment(n, folder)}" for n in shipped]
+        return ["", f"{title}:", *lines]
+    return []
+
+
+def _comment(name: str, folder: str) -> str:
+    """Return the first sentence of the comment that a shipped YAML file begins with."""
+    path = shipped_path(name, folder, what="file", known="files")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.lstrip("# ") for line in lines[:4] if line.startswith("#"))
+    sentence = re.split(r"(?<=[a-z0-9)])[.;:] ", comment)[0].rstrip(".")
+    return sentence if len(sentence) <= 80 else f"{sentence[:76].rpartition(' ')[0]} ..."
+
+
+def _sections(name: str) -> list[str]:
+    """Return what parts the fields of a run have, and how to list them."""
+    counts: dict[str, int] = {}
+    for field in fields_of(RunConfig):
+        section = field.name.rpartition(".")[0] or "(top)"
+        counts[section] = counts.get(section, 0) + 1
+    listed = ", ".join(f"{section} {count}" for section, count in counts.items())
+    return [
+        "",
+        "fields, as high.optim.epochs=80, with or without dashes:",
+        *_wrapped(listed, 2),
+        f"  `mindeye {name} --help fields` explains them all, `--help high.optim` those of a part",
+    ]
+
+
+def _field_lines(topic: str) -> list[str]:
+    fields = [field for field in fields_of(RunConfig) if field.name.startswith(topic)]
+    if not fields:
+        close = closest(topic, [field.name for field in fields_of(RunConfig)])
+        meant = f"; did you mean {close}?" if close else ""
+        raise UsageError(f"a run has no field {topic!r}{meant}")
+    lines = ["fields of a run, given as field=value:"]
+    for field in fields:
+        lines += [f"  {field.name}={field.default}", *_wrapped(field.doc, 6)]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
