@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.command import reported, run_benchmark
 from benchmarks.timing import alternate, machine, quiet
 from mindeye.data.dataset import Batch, TrainingSet
 from mindeye.data.images import to_images
@@ -68,7 +69,7 @@ class BatchesBench:
 
     Parameters
     ----------
-    subject
+    subject_dir
         Folder of a prepared subject; None makes one of random betas and smooth pictures.
     shards
         Folder of its shards if there is one; they are exported otherwise, and removed.
@@ -88,7 +89,7 @@ class BatchesBench:
         Of the made subject and all draws.
     """
 
-    subject: Path | None = None
+    subject_dir: Path | None = None
     shards: Path | None = None
     stimuli: int = 600
     voxels: int = 15724
@@ -350,3 +351,26 @@ def table(content: dict[str, Any]) -> str:
         f"the chain that decodes none; asked for: {content['wanted_speed']:.0f} x"
     )
     return "\n".join(lines)
+
+
+def main(*, json: Path, bench: BatchesBench) -> str:
+    """Read batches out of a prepared subject and out of webdataset shards of it.
+
+    Without --subject-dir a subject of random betas is made, and removed.
+
+    Parameters
+    ----------
+    json
+        File to write.
+    bench
+        What is measured.
+
+    Examples
+    --------
+    $ python -m benchmarks.batches --batches 16 --json batches.json
+    """
+    return reported(bench_batches(bench), json, table)
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.command import reported, run_benchmark
 from benchmarks.timing import alternate, machine, quiet
 from mindeye.config.settings import preset_content, run_config
 from mindeye.data.dataset import Batch
@@ -315,3 +316,26 @@ def table(content: dict[str, Any]) -> str:
             )
     lines.append("store: how many times as fast the store is as the way in this line")
     return "\n".join(lines)
+
+
+def main(*, json: Path, bench: EmbeddingBench) -> str:
+    """Train on embeddings out of the store and on embeddings computed in every step.
+
+    Samples a second, of targets alone and of whole training steps.
+
+    Parameters
+    ----------
+    json
+        File to write.
+    bench
+        What is measured.
+
+    Examples
+    --------
+    $ python -m benchmarks.embedding --pictures 128 --steps 1 --json embedding.json
+    """
+    return reported(bench_embedding(bench), json, table)
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

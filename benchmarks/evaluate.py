@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import reported, run_benchmark
 from benchmarks.timing import machine
 from mindeye.errors import MindEyeError, UsageError
 from mindeye.files import provenance
@@ -205,3 +206,27 @@ def table(content: dict[str, Any]) -> str:
             f"{', '.join(content['random_weights'])}"
         )
     return "\n".join([*lines, *(f"  {name}: {what}" for name, what in WAYS.items())])
+
+
+def main(*, json: Path, bench: EvaluateBench) -> str:
+    """Score made-up reconstructions, ours beside the published script's way, in turns.
+
+    Time, share of the networks, peak memory, equality of scores. Networks that are not here get
+    random weights, for timing only.
+
+    Parameters
+    ----------
+    json
+        File to write.
+    bench
+        What is measured.
+
+    Examples
+    --------
+    $ python -m benchmarks.evaluate --pictures 100 --repetitions 1 --json evaluate.json
+    """
+    return reported(bench_evaluate(bench), json, table)
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import reported, run_benchmark
 from benchmarks.gallery_points import MARGIN_RECALL, RULE
+from benchmarks.gallery_table import table
 from benchmarks.gallery_vectors import Mixture
 from benchmarks.timing import machine
 from mindeye.config.fingerprints import config_hash
@@ -259,3 +261,27 @@ class _Steps:
         if "error" in found:
             raise MindEyeError(f"bench gallery, step {step}: {found['error']}")
         return found
+
+
+def main(*, json: Path, bench: GalleryBench) -> str:
+    """Build a gallery of synthetic vectors, clustered like embeddings, and search it.
+
+    Exact search, indices of faiss by ours and by faiss itself, in turns; recall, latency, build
+    time, disk and peak memory. A benchmark that was cut off goes on.
+
+    Parameters
+    ----------
+    json
+        File to write.
+    bench
+        What is measured.
+
+    Examples
+    --------
+    $ python -m benchmarks.gallery --work DIR --json 1e6.json --vectors 1000000
+    """
+    return reported(bench_gallery(bench), json, table)
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

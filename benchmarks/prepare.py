@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.command import reported, run_benchmark
 from benchmarks.prepare_files import TreeConfig, make_tree
 from benchmarks.prepare_worker import FLOOR, OURS, READERS
 from benchmarks.timing import machine
@@ -253,3 +254,26 @@ def _preparing_lines(title: str, settings: dict[str, Any], found: dict[str, Any]
         lines.append(f"{name:<16}{seconds:>8.2f}{'-' if peak is None else f'{peak:.0f}':>10}")
     lines += [f"  {name}: {verdict}" for name, verdict in found["guards"].items()]
     return lines
+
+
+def main(*, json: Path, bench: PrepareBench) -> str:
+    """Prepare a synthetic NSD tree of real size: time and peak memory.
+
+    The reading of a region's betas stands beside every other way of reading them.
+
+    Parameters
+    ----------
+    json
+        File to write.
+    bench
+        What is measured.
+
+    Examples
+    --------
+    $ python -m benchmarks.prepare --work WORK --json prepare.json
+    """
+    return reported(bench_prepare(bench), json, table)
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.command import reported, run_benchmark
 from benchmarks.paper_size import time_paper_size
+from benchmarks.prior_table import prior_text
 from benchmarks.quality import Quality, compare, gauge
 from benchmarks.systems import System, all_systems
 from benchmarks.timing import alternate, machine, quiet
-from benchmarks.trained import Bench, PriorBenchConfig, prepare_bench
+from benchmarks.trained import Bench, PriorBenchConfig, opened_run, prepare_bench
 from mindeye.config.high import Sampler
 from mindeye.files import provenance
 from mindeye.progress import track
@@ -153,3 +156,43 @@ def _run_facts(bench: Bench, timesteps: int) -> dict[str, Any]:
         "tokens": bench.truth.shape[1],
         "width": bench.truth.shape[2],
     }
+
+
+def main(
+    *fields: str,
+    json: Path,
+    config: PriorBenchConfig,
+    run: Path | None = None,
+    work: Path | None = None,
+    preset: str = "demo",
+) -> str:
+    """Sample a trained prior by the published sampler and by few-step ones.
+
+    Cosine to the true embedding, spread over start noises, seconds a sample. Without --run a
+    subject is simulated and a prior trained first.
+
+    Parameters
+    ----------
+    fields
+        Fields of the run that is trained.
+    json
+        File to write.
+    config
+        What is measured.
+    run
+        A run with a trained prior.
+    work
+        Without --run: where to simulate and train, kept and gone on with by a second call.
+    preset
+        Without --run: what to train.
+
+    Examples
+    --------
+    $ python -m benchmarks.prior --run runs/subj01 --samples 4 --json prior.json
+    """
+    with opened_run(run, work, preset, config.seed, fields) as opened:
+        return reported(bench_prior(opened, config), json, prior_text)
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.command import reported, run_benchmark
 from benchmarks.timing import finish_device_work, machine, quiet
 from mindeye.commands.embedding_files import read_embedding_file
 from mindeye.config.results import ReconstructConfig
@@ -356,3 +357,26 @@ def table(content: dict[str, Any]) -> str:
         f"{WANTED_SPEED:.0f} x one at a time, differences below {SAME:.0e}"
     )
     return "\n".join(lines)
+
+
+def main(*, json: Path, bench: ReconstructBench) -> str:
+    """Draw candidates of many brains in batches, one picture and one brain at a time.
+
+    Time a picture, the network's share of it, and how far pictures differ.
+
+    Parameters
+    ----------
+    json
+        File to write.
+    bench
+        What is measured.
+
+    Examples
+    --------
+    $ python -m benchmarks.reconstruct --brains 96 --threads 2 --json reconstruct.json
+    """
+    return reported(bench_reconstruct(bench), json, table)
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

@@ -13,11 +13,14 @@ import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+from benchmarks.command import reported, run_benchmark
 from benchmarks.profiles import PROFILES, profile_config
 from benchmarks.train_worker import GIB
 from mindeye.config import RunConfig
+from mindeye.config.flags import FieldsOf
 from mindeye.errors import MindEyeError
 from mindeye.files import provenance
 from mindeye.models.sizes import Sizes
@@ -177,3 +180,32 @@ def table(content: dict[str, Any]) -> str:
         )
     lines += [f"  {name}: {PROFILES[name][0]}" for name in content["profiles"]]
     return "\n".join(lines)
+
+
+def main(
+    *fields: str,
+    json: Path | None = None,
+    **given: Annotated[Any, FieldsOf(TrainBench, skip=("fields",))],
+) -> str:
+    """Time full-size optimisation steps on synthetic data, ours beside the published way.
+
+    Each runs in a process of its own, at equal loss.
+
+    Parameters
+    ----------
+    fields
+        Fields of a run, for all profiles.
+    json
+        File to write.
+    given
+        Fields of `TrainBench`.
+
+    Examples
+    --------
+    $ python -m benchmarks.train --batch-size 4 --steps 3 --profiles fast lean --json train.json
+    """
+    return reported(bench_train(TrainBench(fields=fields, **given)), json, table)
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

@@ -76,5 +76,5 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 def test_the_verb_costs_the_command_line_no_torch() -> None:
-    code = "import sys, mindeye.cli.compare; sys.exit('torch' in sys.modules)"
+    code = "import sys, mindeye.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -137,8 +137,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Large tensors on huge pages: torch reads this at its first allocation. Without it a full-size
     # step on a CPU spends most of its time in page faults (docs/explanation/performance.md).
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    return _guarded(lambda: _answer(words))
+
+
+def run_verb(name: str, verb: Verb, words: Sequence[str]) -> int:
+    """Call a function with the words of a command line, as `main` does; return the exit code.
+
+    Parameters
+    ----------
+    name
+        Command that the words follow, like ``mindeye run``.
+    verb
+        Plain function whose signature says what flags there are.
+    words
+        Words after the command.
+    """
+    return _guarded(lambda: _called(name, verb, words))
+
+
+def _guarded(work: Callable[[], Any]) -> int:
+    """Do some work, print the text that it returns or the error that it meets."""
     try:
-        answer = _answer(words)
+        answer = work()
         if isinstance(answer, str):
             print(answer)
     except MindEyeError as error:
@@ -174,14 +194,18 @@ def _answer(words: list[str]) -> Any:
     if words[0] == "--version":
         return f"mindeye {__version__}"
     name, verb, rest = find_verb(words)
+    return _called(f"mindeye {name}", verb, rest)
+
+
+def _called(name: str, verb: Verb, words: Sequence[str]) -> Any:
     for asked in ("-h", "--help"):
-        if asked in rest:
-            topic = [word for word in rest[rest.index(asked) + 1 :] if not word.startswith("-")]
+        if asked in words:
+            topic = [w for w in words[words.index(asked) + 1 :] if not w.startswith("-")]
             return help_of(name, verb, *topic[:1])
     try:
-        return call(verb, rest)
+        return call(verb, words)
     except UsageError as error:
-        raise UsageError(f"{error}; see `mindeye {name} --help`") from error
+        raise UsageError(f"{error}; see `{name} --help`") from error
 
 
 def all_verbs() -> dict[str, Verb]:
@@ -252,7 +276,7 @@ def help_of(name: str, verb: Verb, topic: str = "") -> str:
     Parameters
     ----------
     name
-        The verb.
+        The whole command, like ``mindeye run``.
     verb
         Its function.
     topic
@@ -280,7 +304,7 @@ def examples_of(verb: Verb) -> list[str]:
 
 
 def _usage(name: str, verb: Verb, flags: Sequence[Flag]) -> str:
-    parts = [f"mindeye {name}"]
+    parts = [name]
     for flag in flags:
         if flag.is_word:
             shown = flag.name.upper() + (" ..." if flag.is_list else "")
@@ -321,10 +345,11 @@ def _flag_lines(flag: Flag) -> list[str]:
     text, names = flag.field.doc.rstrip("."), allowed_names(flag.field.hint)
     if names and not all(name in text for name in names):
         text += f" ({', '.join(name for name in names if name)})"
-    if default not in (MISSING, None, "", ()) and default is not False:
+    if default not in (MISSING, None, "", ()) and not isinstance(default, bool):
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
         text += f" [{shown}]"
-    return [f"  {flag.name} {'' if flag.is_word else _value(flag)}".rstrip(), *_wrapped(text, 6)]
+    name = f"--no-{flag.name[2:]}" if flag.is_switch and default is True else flag.name
+    return [f"  {name} {'' if flag.is_word else _value(flag)}".rstrip(), *_wrapped(text, 6)]
 
 
 def _wrapped(text: str, indent: int = 0) -> list[str]:
@@ -338,7 +363,7 @@ def _wrapped(text: str, indent: int = 0) -> list[str]:
 def _choices(name: str, flags: Sequence[Flag]) -> list[str]:
     """Return what a verb's first word can be: presets, plans, sources."""
     lists = {"preset": ("presets", "presets"), "plan": ("plans", "presets/ablations")}
-    if name == "prepare":
+    if name == "mindeye prepare":
         verbs = prepare_verbs()
         found = [(verb.split()[1], _headline(function)) for verb, function in verbs.items()]
         return ["", "sources:", *[f"  {source:<16} {text}" for source, text in found]]
@@ -370,14 +395,15 @@ def _sections(name: str) -> list[str]:
         "",
         "fields, as high.optim.epochs=80, with or without dashes:",
         *_wrapped(listed, 2),
-        f"  `mindeye {name} --help fields` explains them all, `--help high.optim` those of a part",
+        f"  `{name} --help fields` explains them all, `--help high.optim` those of a part",
     ]
 
 
 def _field_lines(topic: str) -> list[str]:
     fields = [field for field in fields_of(RunConfig) if field.name.startswith(topic)]
     if not fields:
-        close = closest(topic, [field.name for field in fields_of(RunConfig)])
+        names = [field.name for field in fields_of(RunConfig)]
+        close = closest(topic, [*{name.rpartition(".")[0] for name in names}, *names])
         meant = f"; did you mean {close}?" if close else ""
         raise UsageError(f"a run has no field {topic!r}{meant}")
     lines = ["fields of a run, given as field=value:"]

@@ -92,7 +92,7 @@ def test_a_subject_too_small_for_a_batch_is_refused(tmp_path: Path) -> None:
         tmp_path / "few", betas=np.array(subject.betas), trials=subject.trials,
         pictures=np.array(subject.pictures), stimuli=few, voxels=subject.voxels, info=subject.info,
     )  # fmt: skip
-    config = BatchesBench(subject=tmp_path / "few", batch_size=8)
+    config = BatchesBench(subject_dir=tmp_path / "few", batch_size=8)
     with pytest.raises(DataError, match="5 training stimuli, fewer than a batch of 8"):
         bench_batches(config)
     with pytest.raises(UsageError, match="start at 1"):
@@ -102,7 +102,11 @@ def test_a_subject_too_small_for_a_batch_is_refused(tmp_path: Path) -> None:
 def test_shards_that_are_not_there_are_named(tmp_path: Path) -> None:
     make_subject(SMALL, tmp_path / "subject")
     config = BatchesBench(
-        subject=tmp_path / "subject", shards=tmp_path / "nowhere", batch_size=8, tokens=2, width=2
+        subject_dir=tmp_path / "subject",
+        shards=tmp_path / "nowhere",
+        batch_size=8,
+        tokens=2,
+        width=2,
     )
     with pytest.raises(DataError, match=r"train_bench_0.tar"):
         bench_batches(config)

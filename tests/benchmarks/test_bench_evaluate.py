@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from jsonargparse import ArgumentParser
 from safetensors.torch import save_file
 
 from benchmarks import evaluate_worker as worker
@@ -20,7 +19,6 @@ from benchmarks.evaluate import (
     table,
 )
 from benchmarks.evaluate_published import published_scores
-from mindeye.cli.bench_evaluate import add_bench_evaluate
 from mindeye.errors import UsageError
 
 LAYERS = ("alexnet2", "alexnet5", "efficientnet_b1")
@@ -102,16 +100,3 @@ def test_impossible_settings_are_refused(tmp_path: Path) -> None:
         EvaluateBench(networks=("vgg",))
     with pytest.raises(UsageError, match="no folder"):
         EvaluateBench(weights=tmp_path / "nowhere")
-
-
-def test_the_flags_are_the_fields() -> None:
-    def new(text: str) -> ArgumentParser:
-        return ArgumentParser(description=text, exit_on_error=False)
-
-    parser = new("bench")
-    benches = parser.add_subcommands(dest="what")
-    add_bench_evaluate(benches, new)
-    flags = parser.parse_args(["evaluate", "--json=x.json"])["evaluate"].as_dict()
-    del flags["json"]
-    assert flags.pop("networks") == "all"
-    assert EvaluateBench(**flags) == EvaluateBench()

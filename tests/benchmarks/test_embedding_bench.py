@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from jsonargparse import ArgumentParser
 
 from benchmarks.embedding import (
     AUGMENTED,
@@ -18,7 +17,6 @@ from benchmarks.embedding import (
     bench_embedding,
     table,
 )
-from mindeye.cli.bench_drawing import add_bench_embedding
 from mindeye.errors import UsageError
 
 SMALL = EmbeddingBench(
@@ -53,14 +51,3 @@ def test_speeds_are_ratios_of_the_medians() -> None:
 def test_sizes_that_make_no_batch_are_refused() -> None:
     with pytest.raises(UsageError, match="do not fill a batch"):
         EmbeddingBench(pictures=10, batch_size=64)
-
-
-def test_the_flags_are_the_fields() -> None:
-    def new(text: str) -> ArgumentParser:
-        return ArgumentParser(description=text, exit_on_error=False)
-
-    parser = new("bench")
-    add_bench_embedding(parser.add_subcommands(dest="what"), new)
-    flags = parser.parse_args(["embedding", "--json=x.json"])["embedding"].as_dict()
-    del flags["json"]
-    assert EmbeddingBench(**flags) == EmbeddingBench()

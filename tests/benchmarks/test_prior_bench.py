@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.paper_size import LABEL, time_paper_size
 from benchmarks.prior import bench_prior, choose
+from benchmarks.prior import main as prior_main
 from benchmarks.prior_table import prior_text
 from benchmarks.quality import compare, gauge
 from benchmarks.systems import all_systems
@@ -23,7 +24,7 @@ from benchmarks.trained import (
     prepare_bench,
     trained_run,
 )
-from mindeye.cli import main
+from mindeye.cli import run_verb
 from mindeye.config import PriorConfig
 from mindeye.config.settings import run_config
 from mindeye.data.simulation import SimulateConfig
@@ -215,8 +216,11 @@ def test_the_command_writes_json_and_says_what_columns_mean(
     work: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bench.json"
-    words = ["bench", "prior", f"--run={work.folder}", f"--json={path}", "--samples=2"]
-    assert main([*words, "--stimuli=5", "--repetitions=1", "--no-paper-size"]) == 0
+    words = [f"--run={work.folder}", f"--json={path}", "--samples=2"]
+    assert (
+        run_verb("prior", prior_main, [*words, "--stimuli=5", "--repetitions=1", "--no-paper-size"])
+        == 0
+    )
     printed, written = capsys.readouterr().out, read_json(path)
     assert printed.strip() == prior_text(written)
     for word in ("spread", "d cosine", "s batched", "top-1", "norm"):
@@ -241,6 +245,6 @@ def test_bad_requests_are_refused_by_name(work: Workspace) -> None:
     with pytest.raises(ConfigError, match="no high-level pipeline"):
         prepare_bench(low_only, CONFIG)
     path = work.folder / "bench.json"
-    words = ["bench", "prior", f"--run={work.folder}", f"--json={path}"]
-    assert main([*words, "high.prior.depth=2"]) == 2
-    assert main([*words, "--samples=1"]) == 2
+    words = [f"--run={work.folder}", f"--json={path}"]
+    assert run_verb("prior", prior_main, [*words, "high.prior.depth=2"]) == 2
+    assert run_verb("prior", prior_main, [*words, "--samples=1"]) == 2

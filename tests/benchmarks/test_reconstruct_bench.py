@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from jsonargparse import ArgumentParser
 
 import benchmarks.reconstruct as bench
 from benchmarks.reconstruct import (
@@ -22,7 +21,6 @@ from benchmarks.reconstruct import (
     bench_reconstruct,
     table,
 )
-from mindeye.cli.bench_drawing import add_bench_reconstruct
 from mindeye.errors import UsageError
 
 SMALL = ReconstructBench(brains=3, candidates=2, batch_size=4, steps=2)
@@ -76,15 +74,3 @@ def test_embeddings_of_a_file_are_taken_and_too_few_are_refused(tmp_path: Path) 
         bench._inputs(ReconstructBench(**{**given, "brains": 4}), encoder, (32, 8, 8))
     with pytest.raises(UsageError, match="start at 1"):
         ReconstructBench(candidates=0)
-
-
-def test_the_flags_are_the_fields() -> None:
-    def new(text: str) -> ArgumentParser:
-        return ArgumentParser(description=text, exit_on_error=False)
-
-    parser = new("bench")
-    benches = parser.add_subcommands(dest="what")
-    add_bench_reconstruct(benches, new)
-    flags = parser.parse_args(["reconstruct", "--json=x.json"])["reconstruct"].as_dict()
-    del flags["json"]
-    assert ReconstructBench(**flags) == ReconstructBench()

@@ -10,6 +10,7 @@ from mindeye.config.flags import FieldsOf, flag_of
 from mindeye.errors import UsageError
 from mindeye.external.config import ExternalConfig, named_paths
 
+
 def evaluate(
     folder: Path | None = None,
     *,

@@ -55,7 +55,12 @@ class Field:
 def field_docs(cls: type) -> dict[str, str]:
     """Return the doc line of every field of a dataclass, those it inherits included."""
     docs = [parse_docstring(c.__doc__ or "") for c in reversed(cls.__mro__)]
-    return {p.arg_name: " ".join((p.description or "").split()) for doc in docs for p in doc.params}
+    params = [param for doc in docs for param in doc.params]
+    return {
+        name: " ".join((param.description or "").split())
+        for param in params
+        for name in param.arg_name.split(", ")
+    }
 
 
 def fields_of(cls: type, prefix: str = "") -> Iterator[Field]:
