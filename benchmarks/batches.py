@@ -167,8 +167,8 @@ def _plain(value: object) -> object:
 
 
 def _subject(config: BatchesBench, folder: Path) -> Subject:
-    if config.subject is not None:
-        subject = load_subject(config.subject)
+    if config.subject_dir is not None:
+        subject = load_subject(config.subject_dir)
     else:
         subject = make_subject(config, folder / "subject")
     count = len(subject.splits["train"])

@@ -58,8 +58,6 @@ def _source_verb(name: str, source: Dataset) -> Callable[..., None]:
     """Return the verb of one source; its flags are the fields of the source's configuration."""
 
     def verb(*, out: Path, config: Any, choices: PrepareConfig, root: Path | None = None) -> None:
-        if root is not None and not root.is_dir():
-            raise UsageError(f"--root {root} is not there; it is {source.root}")
         recording = source.open(config, root)
         from mindeye.preparation.prepare import prepare as prepare_recording
 
