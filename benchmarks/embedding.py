@@ -30,10 +30,9 @@ from mindeye.targets.store import write_embeddings
 from mindeye.targets.views import RecomputedTargets, StoredTargets, TargetSource
 from mindeye.training.checkpoint import TrainingState
 from mindeye.training.high import HighObjective
-from mindeye.training.loop import take_step
+from mindeye.training.objective import Validation
 from mindeye.training.optim import make_optimizer
-from mindeye.training.step import Descent, Rows
-from mindeye.training.validation import Validation
+from mindeye.training.step import TrainingStep
 
 STORE, ENCODED, AUGMENTED = "store", "encoded every epoch", "augmented and encoded"
 WAYS = {
@@ -230,9 +229,7 @@ def _trainer(
         model, high.optim, total, input_layer=objective.input_layer
     )
     state = TrainingState(model, optimizer, schedule)
-    descent = Descent(
-        objective, Rows(objective), processes, high.optim.precision, high.optim.micro_batch
-    )
+    step = TrainingStep(objective, state, high.optim, processes)
     betas = torch.randn(
         config.pictures, sizes.voxels, generator=torch.Generator().manual_seed(config.seed)
     )
@@ -242,7 +239,8 @@ def _trainer(
         for _ in range(config.steps):
             chosen = next(rows)
             batch = Batch(betas[chosen], chosen)
-            take_step(descent, batch, state, high.optim, seed=config.seed, total=total)
+            draw, dropout = step.draw(batch, seed=config.seed, total=total)
+            step.update(step.backward(draw, len(batch.betas), seed=dropout))
 
     return job
 

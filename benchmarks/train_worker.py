@@ -26,10 +26,9 @@ from mindeye.processes import Processes, join_processes
 from mindeye.targets.views import StoredTargets
 from mindeye.training.checkpoint import TrainingState
 from mindeye.training.high import HighObjective
-from mindeye.training.loop import take_step
+from mindeye.training.objective import Validation
 from mindeye.training.optim import make_optimizer
-from mindeye.training.step import Descent, Rows
-from mindeye.training.validation import Validation
+from mindeye.training.step import TrainingStep
 
 GIB = 1 << 30
 
@@ -107,16 +106,18 @@ def run_steps(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
         for network in objective.model.children():
             network.compile()
     state = TrainingState(objective.model, optimizer, schedule)
-    descent = Descent(
-        objective, Rows(objective), processes, config.optim.precision, config.optim.micro_batch
-    )
+    step = TrainingStep(objective, state, config.optim, processes)
     batch = Batch(betas, torch.arange(batch_size))
     steps = []
     for _ in range(job["steps"]):
         clock = Clock()
-        losses = take_step(
-            descent, batch, state, config.optim, seed=seed, total=total, on_phase=clock
-        )
+        clock("draw")
+        draw, dropout = step.draw(batch, seed=seed, total=total)
+        clock("backward")
+        losses = step.backward(draw, batch_size, seed=dropout)
+        clock("optimizer")
+        step.update(losses)
+        clock("done")
         steps.append(
             {
                 "seconds": sum(clock.seconds.values()),

@@ -69,7 +69,7 @@ class SeesKeep:
         return total[:, None, None].expand_as(x_t)
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear", "quadratic", "jsd", "sigmoid"])
+@pytest.mark.parametrize("name", ["cosine", "linear"])
 def test_every_schedule_destroys_the_signal_step_by_step(name: str) -> None:
     schedule = NoiseSchedule.named(name, 50)
     assert schedule.timesteps == 50

@@ -28,11 +28,9 @@ from parity.models import prior_network_of
 
 
 def schedule_of(config: dict[str, Any]) -> NoiseSchedule:
+    assert config.get("p2_loss_weight_gamma", 0.0) == 0.0, "loss weights are not offered"
     return NoiseSchedule.named(
-        config.get("beta_schedule", "cosine"),
-        config.get("num_timesteps", config["timesteps"]),
-        p2_gamma=config.get("p2_loss_weight_gamma", 0.0),
-        p2_k=config.get("p2_loss_weight_k", 1),
+        config.get("beta_schedule", "cosine"), config.get("num_timesteps", config["timesteps"])
     )
 
 

@@ -14,9 +14,12 @@ from mindeye.models.pipelines import HighLevel
 from mindeye.models.sizes import Sizes
 from mindeye.processes import Processes
 from mindeye.targets.views import StoredTargets
+from mindeye.training.checkpoint import TrainingState
 from mindeye.training.high import HighObjective
 from mindeye.training.loop import train
-from mindeye.training.validation import Validation
+from mindeye.training.objective import Validation
+from mindeye.training.optim import make_optimizer
+from mindeye.training.step import TrainingStep
 
 TOKENS, WIDTH = 4, 8
 ALONE = Processes(torch.device("cpu"))
@@ -43,6 +46,15 @@ def objective(
     validation = Validation(torch.from_numpy(subject.betas_of(val)), rows, tokens)
     sizes = Sizes(subject.betas.shape[1], TOKENS, WIDTH, (1, 4, 4))
     return HighObjective(HighLevel(config, sizes), config, StoredTargets([tokens]), validation)
+
+
+def training_step(
+    goal: HighObjective, *, micro_batch: int = 0, processes: Processes = ALONE
+) -> TrainingStep:
+    """The first step of a training in float32."""
+    optim = replace(goal.config.optim, micro_batch=micro_batch)
+    optimizer, schedule = make_optimizer(goal.model, optim, 10, input_layer=goal.input_layer)
+    return TrainingStep(goal, TrainingState(goal.model, optimizer, schedule), optim, processes)
 
 
 def fit(

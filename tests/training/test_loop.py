@@ -14,7 +14,7 @@ from mindeye.data.dataset import Batch
 from mindeye.data.subject import Subject
 from mindeye.errors import DataError, NumericalError
 from mindeye.files import MetricsLog
-from mindeye.training.objective import RowTerms
+from mindeye.training.objective import Objective, RowTerms
 from mindeye.training.optim import decay_groups
 
 
@@ -53,8 +53,9 @@ def test_training_learns_what_is_there_and_not_what_is_not(
     # seeds 3 to 5, one and two threads: 2.9 to 4.0 against 9.6 to 12.4, 2.4 against 5.8
     assert found["contrastive"] < none["contrastive"] - 3
     assert found["prior"] < 0.6 * none["prior"]
-    # 20 held-out stimuli: chance is .05, and a guesser has 4 or more right once in 60 trainings
-    assert found["brain_to_image_top1"] >= 0.2 > none["brain_to_image_top1"]
+    # 20 held-out stimuli, chance .05: a guesser has 4 or more right once in 60, 7 once in 30,000
+    assert found["brain_to_image_top1"] >= 0.2
+    assert none["brain_to_image_top1"] < 0.35
 
 
 def test_weight_decay_spares_biases_norms_and_tables(small_subject: Subject) -> None:
@@ -85,12 +86,13 @@ class CountingDraw:
         return CountingDraw(self.betas[rows])
 
 
-class Counting:
+class Counting(Objective):
     """An objective that records the shares of training it was told and the betas it saw."""
 
-    name, input_layer, weights, gather = "count", "none", {"loss": 1.0}, True
+    name, input_layer, weights, gather = "count", "", {"loss": 1.0}, True
 
     def __init__(self, voxels: int) -> None:
+        super().__init__()
         self.model = nn.Linear(voxels, 1)
         self.told: list[float] = []
         self.seen: list[Tensor] = []
@@ -100,7 +102,7 @@ class Counting:
         self.seen.append(batch.betas)
         return CountingDraw(batch.betas)
 
-    def rows(self, draw: CountingDraw) -> RowTerms:
+    def forward(self, draw: CountingDraw) -> RowTerms:
         return RowTerms(None, {"loss": self.model(draw.betas).square().mean()})
 
     def embed(self, draw: CountingDraw) -> None:
@@ -117,7 +119,7 @@ def test_progress_runs_evenly_from_zero_to_just_below_one(
     small_subject: Subject, tmp_path: Path
 ) -> None:
     goal = Counting(small_subject.betas.shape[1])
-    fit(small_subject, goal, tmp_path, CONFIG.optim)  # type: ignore[arg-type]
+    fit(small_subject, goal, tmp_path, CONFIG.optim)
     steps = 4 * 4  # 54 stimuli in batches of 16, four epochs
     assert goal.told == pytest.approx([i / steps for i in range(steps)])
 

@@ -20,7 +20,7 @@ from mindeye.models.sizes import Sizes
 from mindeye.targets.views import StoredTargets, moments
 from mindeye.training.high import HighObjective
 from mindeye.training.low import LowObjective
-from mindeye.training.validation import Validation
+from mindeye.training.objective import Validation
 
 SIZES = Sizes(voxels=10, tokens=4, width=8, latents=(3, 4, 4))
 HIGH = HighConfig(
@@ -66,7 +66,7 @@ def high(config: HighConfig = HIGH) -> HighObjective:
 
 def losses(goal: HighObjective, progress: float, seed: int = 0) -> dict[str, torch.Tensor]:
     draw = goal.draw(batch(), progress=progress, rng=torch.Generator().manual_seed(seed))
-    terms = goal.rows(draw)
+    terms = goal.forward(draw)
     coupled = {} if terms.embedding is None else goal.coupled(terms.embedding, draw)
     return {**terms.losses, **coupled}
 
@@ -195,7 +195,7 @@ def test_validation_in_blocks_is_validation_at_once(monkeypatch: pytest.MonkeyPa
     )  # fmt: skip
     with torch.no_grad():
         whole = goal.validate(goal.model, rng=torch.Generator().manual_seed(0))
-        monkeypatch.setattr("mindeye.training.validation.BLOCK", 3)
+        monkeypatch.setattr("mindeye.training.objective.BLOCK", 3)
         cut = goal.validate(goal.model, rng=torch.Generator().manual_seed(0))
     assert whole.keys() == cut.keys()
     for name in ("contrastive", "brain_to_image_top1", "image_to_brain_top1"):
@@ -212,7 +212,7 @@ def low(config: LowConfig = LOW) -> LowObjective:
 
 def low_losses(goal: LowObjective, seed: int = 0) -> dict[str, torch.Tensor]:
     draw = goal.draw(batch(), progress=0.0, rng=torch.Generator().manual_seed(seed))
-    terms = goal.rows(draw)
+    terms = goal.forward(draw)
     assert terms.embedding is not None
     embedding = goal.embed(draw)
     assert embedding is not None

@@ -29,7 +29,7 @@ class PowerCut(Exception):
 
 def cut_at(goal: HighObjective, step: int) -> None:
     """Make the forward pass of a step fail."""
-    rows, calls = goal.rows, {"n": 0}
+    rows, calls = goal.forward, {"n": 0}
 
     def failing(draw: HighDraw) -> RowTerms:
         if calls["n"] == step:
@@ -37,7 +37,7 @@ def cut_at(goal: HighObjective, step: int) -> None:
         calls["n"] += 1
         return rows(draw)
 
-    goal.rows = failing  # type: ignore[method-assign]
+    goal.forward = failing  # type: ignore[method-assign]
 
 
 def assert_same(a: HighObjective, b: HighObjective) -> None:
@@ -134,7 +134,7 @@ def test_a_stop_request_keeps_the_step_it_came_in(
     whole = objective(small_subject)
     fit(small_subject, whole, tmp_path / "whole")
     first = objective(small_subject)
-    rows, calls = first.rows, {"n": 0}
+    rows, calls = first.forward, {"n": 0}
 
     def interrupted(draw: HighDraw) -> RowTerms:
         calls["n"] += 1
@@ -142,7 +142,7 @@ def test_a_stop_request_keeps_the_step_it_came_in(
             os.kill(os.getpid(), signal.SIGTERM)
         return rows(draw)
 
-    monkeypatch.setattr(first, "rows", interrupted)
+    monkeypatch.setattr(first, "forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(small_subject, first, tmp_path / "cut")
     assert checkpoint_files(tmp_path / "cut")[0].name == "checkpoint-000000005.safetensors"
@@ -159,11 +159,11 @@ from small_objective import CONFIG, fit, objective
 from mindeye.data.subject import load_subject
 subject = load_subject(Path({subject!r}))
 goal = objective(subject)
-rows = goal.rows
+rows = goal.forward
 def slow(draw):
     time.sleep({pause})
     return rows(draw)
-goal.rows = slow
+goal.forward = slow
 fit(subject, goal, Path({out!r}))
 from safetensors.torch import save_file
 save_file({{k: v.contiguous() for k, v in goal.model.state_dict().items()}}, {out!r} + "/done")

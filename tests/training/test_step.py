@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_objective import ALONE, CONFIG, STILL, objective
+from small_objective import CONFIG, STILL, objective, training_step
 from torch import Tensor
 
 from mindeye.config import HighConfig
@@ -14,7 +14,7 @@ from mindeye.data.dataset import Batch
 from mindeye.data.subject import Subject
 from mindeye.errors import ConfigError
 from mindeye.processes import Processes
-from mindeye.training.step import Descent, Rows, check_shares
+from mindeye.training.step import check_shares
 
 LOSSES = {
     "bimixco": (STILL, 0.1),
@@ -34,8 +34,7 @@ def step(
     goal.model.train()
     batch = Batch(torch.from_numpy(subject.betas[:rows].copy()), torch.arange(rows))
     draw = goal.draw(batch, progress=progress, rng=torch.Generator().manual_seed(0))
-    descent = Descent(goal, Rows(goal), ALONE, "fp32", micro_batch)
-    losses = descent.backward(draw, rows, seed=5)
+    losses = training_step(goal, micro_batch=micro_batch).backward(draw, rows, seed=5)
     gradients = {name: p.grad for name, p in goal.model.named_parameters() if p.grad is not None}
     return losses, gradients
 
@@ -70,7 +69,7 @@ def test_dropout_is_the_same_in_both_passes_over_a_micro_batch(small_subject: Su
     goal = objective(small_subject, config)
     goal.model.train()
     seen: dict[str, list[Tensor]] = {"embed": [], "rows": []}
-    embed, rows = goal.embed, goal.rows
+    embed, rows = goal.embed, goal.forward
 
     def watched_embed(draw):  # type: ignore[no-untyped-def]
         seen["embed"].append(embed(draw))
@@ -81,10 +80,10 @@ def test_dropout_is_the_same_in_both_passes_over_a_micro_batch(small_subject: Su
         seen["rows"].append(terms.embedding.detach())
         return terms
 
-    goal.embed, goal.rows = watched_embed, watched_rows  # type: ignore[method-assign]
+    goal.embed, goal.forward = watched_embed, watched_rows  # type: ignore[method-assign]
     batch = Batch(torch.from_numpy(small_subject.betas[:8].copy()), torch.arange(8))
     draw = goal.draw(batch, progress=0.9, rng=torch.Generator().manual_seed(0))
-    Descent(goal, Rows(goal), ALONE, "fp32", 3).backward(draw, 8, seed=1)
+    training_step(goal, micro_batch=3).backward(draw, 8, seed=1)
     assert len(seen["rows"]) == 3
     for first, second in zip(seen["embed"], seen["rows"], strict=True):
         assert torch.equal(first, second)

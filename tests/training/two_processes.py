@@ -1,4 +1,4 @@
-"""What each of several processes does in test_processes.py; also run alone, as the reference."""
+"""What each of several processes does in test_processes.py, and the test itself for comparison."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from small_objective import STILL, objective
+from small_objective import STILL, objective, training_step
 
 from mindeye.config import HighConfig
 from mindeye.data.dataset import Batch, TrainingSet
 from mindeye.data.subject import Subject, load_subject
 from mindeye.processes import Processes, join_processes
 from mindeye.training.loop import train
-from mindeye.training.step import Descent, Rows
 
 ALONE_IN_LOSS = replace(STILL, contrastive=replace(STILL.contrastive, gather=False))
 CASES: dict[str, tuple[HighConfig, float, int, int]] = {
@@ -42,8 +41,8 @@ def gradients(subject: Subject, processes: Processes, case: str) -> dict[str, to
         share = processes.share(rows)
         batch = Batch(batch.betas[share], batch.stimulus_rows[share])
     draw = goal.draw(batch, progress=progress, rng=torch.Generator().manual_seed(0))
-    module = processes.wrap(Rows(goal))
-    losses = Descent(goal, module, processes, "fp32", micro_batch).backward(draw, rows, seed=5)
+    step = training_step(goal, micro_batch=micro_batch, processes=processes)
+    losses = step.backward(draw, rows, seed=5)
     found = {f"{case}/loss/{name}": value for name, value in losses.items()}
     for name, parameter in goal.model.named_parameters():
         if parameter.grad is not None:
@@ -51,17 +50,15 @@ def gradients(subject: Subject, processes: Processes, case: str) -> dict[str, to
     return found
 
 
-def main(subject_dir: str, out: str) -> None:
-    subject, processes = load_subject(Path(subject_dir)), join_processes("cpu")
-    torch.set_num_threads(1)
+def work(subject: Subject, folder: Path, processes: Processes) -> None:
     found: dict[str, Any] = {}
     for case in CASES:
         found |= gradients(subject, processes, case)
-    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     goal = objective(subject, STILL)
     data = TrainingSet(subject, subject.splits["train"])
-    train(goal, data, STILL.optim, folder, seed=3, key="k", processes=processes)
+    optim = replace(STILL.optim, epochs=2)
+    train(goal, data, optim, folder, seed=3, key="k", processes=processes)
     found |= {f"trained/{k}": v.contiguous() for k, v in goal.model.state_dict().items()}
     save_file(found, folder / f"process{processes.index}.safetensors")
     (folder / f"process{processes.index}.json").write_text(json.dumps({"count": processes.count}))
@@ -69,4 +66,5 @@ def main(subject_dir: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    torch.set_num_threads(1)
+    work(load_subject(Path(sys.argv[1])), Path(sys.argv[2]), join_processes("cpu"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,8 +27,7 @@ from mindeye.training.checkpoint import discard_checkpoints
 from mindeye.training.high import HighObjective
 from mindeye.training.loop import train
 from mindeye.training.low import LowObjective
-from mindeye.training.objective import Objective
-from mindeye.training.validation import Validation
+from mindeye.training.objective import Objective, Validation
 
 
 def fit_high(
@@ -181,7 +179,7 @@ def _validation(data: EmbeddedSubject, optim: OptimConfig, name: str) -> Validat
 
 def _train(
     data: EmbeddedSubject,
-    objective: Objective[Any],
+    objective: Objective,
     optim: OptimConfig,
     folder: Path,
     key: str,

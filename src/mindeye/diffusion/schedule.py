@@ -23,17 +23,8 @@ LARGEST_VARIANCE = 0.999
 LINEAR_VARIANCES = (1e-4, 0.02)
 """First and last variance of 1,000 linear steps (arXiv 2006.11239, section 4)."""
 
-SIGMOID_EXTENT = 6.0
-"""Where the sigmoid schedule begins and ends, with either sign."""
-
 SMALLEST_POSTERIOR_VARIANCE = 1e-20
 """Floor under the logarithm of the posterior variance, which is 0 at t = 0."""
-
-
-def _linear_ends(timesteps: int) -> tuple[float, float]:
-    """First and last variance, scaled so that any number of steps destroys as much."""
-    scale = 1000 / timesteps
-    return scale * LINEAR_VARIANCES[0], scale * LINEAR_VARIANCES[1]
 
 
 def cosine_variances(timesteps: int) -> Tensor:
@@ -44,35 +35,14 @@ def cosine_variances(timesteps: int) -> Tensor:
 
 
 def linear_variances(timesteps: int) -> Tensor:
-    """(T,) step variances that grow linearly."""
-    first, last = _linear_ends(timesteps)
+    """(T,) step variances that grow linearly, so that any number of steps destroys as much."""
+    first, last = (1000 / timesteps * variance for variance in LINEAR_VARIANCES)
     return torch.linspace(first, last, timesteps, dtype=torch.float64)
-
-
-def quadratic_variances(timesteps: int) -> Tensor:
-    """(T,) step variances whose root grows linearly."""
-    first, last = _linear_ends(timesteps)
-    return torch.linspace(first**0.5, last**0.5, timesteps, dtype=torch.float64) ** 2
-
-
-def jsd_variances(timesteps: int) -> Tensor:
-    """(T,) step variances 1/T, 1/(T-1), ..., 1."""
-    return 1 / torch.linspace(timesteps, 1, timesteps, dtype=torch.float64)
-
-
-def sigmoid_variances(timesteps: int) -> Tensor:
-    """(T,) step variances along a sigmoid."""
-    first, last = _linear_ends(timesteps)
-    steps = torch.linspace(-SIGMOID_EXTENT, SIGMOID_EXTENT, timesteps, dtype=torch.float64)
-    return torch.sigmoid(steps) * (last - first) + first
 
 
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {
     "cosine": cosine_variances,
     "linear": linear_variances,
-    "quadratic": quadratic_variances,
-    "jsd": jsd_variances,
-    "sigmoid": sigmoid_variances,
 }
 
 
@@ -99,22 +69,17 @@ class NoiseSchedule:
     posterior_log_variance_clipped: Tensor
     posterior_mean_coef1: Tensor
     posterior_mean_coef2: Tensor
-    p2_loss_weight: Tensor
 
     @classmethod
-    def named(
-        cls, name: str, timesteps: int, *, p2_gamma: float = 0.0, p2_k: float = 1.0
-    ) -> NoiseSchedule:
+    def named(cls, name: str, timesteps: int) -> NoiseSchedule:
         """Make a schedule by name (see `SCHEDULES`); the published prior is ("cosine", 100)."""
         if name not in SCHEDULES:
             raise ValueError(f"schedule is {name!r}; known: {', '.join(SCHEDULES)}")
-        return cls.from_variances(SCHEDULES[name](timesteps), p2_gamma=p2_gamma, p2_k=p2_k)
+        return cls.from_variances(SCHEDULES[name](timesteps))
 
     @classmethod
-    def from_variances(
-        cls, variances: Tensor, *, p2_gamma: float = 0.0, p2_k: float = 1.0
-    ) -> NoiseSchedule:
-        """Derive all from step variances (T,); `p2_*` set the loss weight (arXiv 2204.00227)."""
+    def from_variances(cls, variances: Tensor) -> NoiseSchedule:
+        """Derive all from step variances (T,)."""
         variances = variances.to(torch.float64)
         kept = torch.cumprod(1 - variances, dim=0)
         before = torch.cat([torch.ones_like(kept[:1]), kept[:-1]])
@@ -134,7 +99,6 @@ class NoiseSchedule:
             ).log(),
             "posterior_mean_coef1": variances * before.sqrt() / (1 - kept),
             "posterior_mean_coef2": (1 - before) * (1 - variances).sqrt() / (1 - kept),
-            "p2_loss_weight": (p2_k + kept / (1 - kept)) ** -p2_gamma,
         }
         return cls(**{name: value.to(torch.float32) for name, value in buffers.items()})
 
@@ -148,8 +112,12 @@ class NoiseSchedule:
         return NoiseSchedule(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def published(self) -> dict[str, Tensor]:
-        """Return the buffers under the names of the published `noise_scheduler`."""
-        return {PUBLISHED_NAMES.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
+        """Return the buffers under the names of the published `noise_scheduler`.
+
+        Its loss weights `p2_loss_weight` are 1: the authors switched them off.
+        """
+        own = {PUBLISHED_NAMES.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
+        return {**own, "p2_loss_weight": torch.ones_like(self.step_variances)}
 
     def q_sample(self, x0: Tensor, times: Tensor, noise: Tensor) -> Tensor:
         """Noise `x0` (N, ...) to timesteps (N,): `x_t` (N, ...)."""

@@ -18,11 +18,10 @@ from mindeye.processes import Processes
 from mindeye.targets.views import StoredTargets
 from mindeye.training.checkpoint import TrainingState
 from mindeye.training.high import HighDraw, HighObjective
-from mindeye.training.loop import descend
 from mindeye.training.low import LowDraw, LowObjective
+from mindeye.training.objective import Validation
 from mindeye.training.optim import make_optimizer
-from mindeye.training.step import Descent, Rows
-from mindeye.training.validation import Validation
+from mindeye.training.step import TrainingStep
 
 MAPS_SHARE = 4
 """Side of the autoencoder's latents over that of the maps (64 and 16 in the paper)."""
@@ -63,10 +62,8 @@ class _Steps:
             raise RuntimeError("the optimiser comes before the first step")
         objective, draw = self._high(model) if isinstance(model, HighLevel) else self._low(model)
         alone = Processes(next(model.parameters()).device)
-        descent = Descent(
-            objective, Rows(objective), alone, self.optim.precision, self.optim.micro_batch
-        )
-        descend(descent, draw, len(draw), self.state, self.optim, seed=0)
+        step = TrainingStep(objective, self.state, self.optim, alone)
+        step.update(step.backward(draw, len(draw), seed=0))
 
     def _high(self, model: HighLevel) -> tuple[HighObjective, HighDraw]:
         assert isinstance(self.config, HighConfig)

@@ -23,8 +23,7 @@ from mindeye.losses.mixco import MixCo, apply_mixco, draw_mixco
 from mindeye.models.pipelines import HighLevel
 from mindeye.retrieval import ranks, top_k_accuracy
 from mindeye.targets.views import StoredTargets, TargetSource
-from mindeye.training.objective import RowTerms
-from mindeye.training.validation import Validation
+from mindeye.training.objective import Objective, RowTerms, Validation
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class HighDraw:
         return replace(self, betas=self.betas[rows], target=self.target[rows], prior=prior)
 
 
-class HighObjective:
+class HighObjective(Objective):
     """Contrastive loss plus weighted diffusion-prior loss, jointly (paper section 3.4).
 
     Parameters
@@ -76,6 +75,8 @@ class HighObjective:
         Held-out stimuli with their embeddings.
     """
 
+    model: HighLevel
+
     name = "train high"
 
     def __init__(
@@ -85,6 +86,7 @@ class HighObjective:
         targets: TargetSource,
         validation: Validation,
     ) -> None:
+        super().__init__()
         self.model = model
         self.input_layer = model.input_layer
         self.config = config
@@ -128,7 +130,7 @@ class HighObjective:
         share = (progress - begin) / (1 - begin) if begin < 1 else 1.0
         return cosine_between(config.soft_temperature_start, config.soft_temperature_end, share)
 
-    def rows(self, draw: HighDraw) -> RowTerms:
+    def forward(self, draw: HighDraw) -> RowTerms:
         """Return the projected tokens and the loss `prior` or `mse`."""
         output = self.model(draw.betas)
         losses: dict[str, Tensor] = {}

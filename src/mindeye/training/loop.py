@@ -1,32 +1,32 @@
-"""One training loop, blind to content: an objective gives losses by name, the loop descends."""
+"""One training loop, blind to content: an objective gives losses by name, the loop minimises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import torch
-from torch import Tensor, nn
 
 from mindeye.config import OptimConfig
 from mindeye.data.dataset import Batch, TrainingSet
-from mindeye.errors import DataError, NumericalError
+from mindeye.errors import DataError
 from mindeye.files import MetricsLog
 from mindeye.processes import Processes
 from mindeye.progress import track
-from mindeye.seeds import derive_seed
 from mindeye.training.average import WeightAverage
 from mindeye.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from mindeye.training.interrupts import StopRequest, listening
-from mindeye.training.objective import D, Objective
+from mindeye.training.objective import Objective
 from mindeye.training.optim import make_optimizer
-from mindeye.training.step import Descent, Rows, check_shares
+from mindeye.training.step import TrainingStep, check_shares
 
 
 def train(
-    objective: Objective[Any],
+    objective: Objective,
     data: TrainingSet,
     config: OptimConfig,
     folder: Path,
@@ -51,11 +51,11 @@ def train(
     folder
         Gets checkpoints while training and `log.jsonl`.
     seed
-        Of everything random.
+        Seed of everything random.
     key
-        Hash of config and data.
+        Hash of configuration and data; checkpoints of another key are left alone.
     processes
-        This process among all; the first one writes.
+        Process group; the first process writes.
 
     Raises
     ------
@@ -86,17 +86,16 @@ def train(
         for network in model.children():
             network.compile()
     log = MetricsLog(folder / "log.jsonl", keep_until=state.step) if processes.is_first else None
-    module = processes.wrap(Rows(objective))
-    descent = Descent(objective, module, processes, config.precision, config.micro_batch)
+    step = TrainingStep(objective, state, config, processes)
     batches = _batches(data, config, state.step, total, per_epoch, seed, smallest)
     with listening() as stop:
         for batch in track(
             batches, objective.name, total=total, done=state.step, shown=processes.is_first
         ):
             model.train()
-            losses = take_step(
-                descent, batch, state, config, seed=seed, total=total, describe=data.names
-            )
+            draw, dropout = step.draw(batch, seed=seed, total=total)
+            losses = step.backward(draw, len(batch.betas), seed=dropout)
+            step.update(losses, partial(data.names, batch))
             for name, value in losses.items():
                 state.sums[name] = state.sums.get(name, 0.0) + float(value)
             if state.step % per_epoch == 0:
@@ -137,109 +136,9 @@ def _batches(
         )
 
 
-def take_step(
-    descent: Descent,
-    batch: Batch,
-    state: TrainingState,
-    config: OptimConfig,
-    *,
-    seed: int,
-    total: int,
-    describe: Callable[[Batch], str] = lambda batch: f"rows {batch.stimulus_rows.tolist()}",
-    on_phase: Callable[[str], None] = lambda name: None,
-) -> dict[str, Tensor]:
-    """Do one optimiser step and return the losses of the whole batch.
-
-    Parameters
-    ----------
-    descent
-        Runs the backward pass.
-    batch
-        The whole batch, over all processes.
-    state
-        Gets the step.
-    config
-        Clipping.
-    seed
-        Of everything random in the training; the step takes its own from it.
-    total
-        Steps of the training.
-    describe
-        Names a batch in an error message.
-    on_phase
-        Called with ``draw``, ``backward``, ``optimizer`` and ``done`` as each begins.
-
-    Raises
-    ------
-    NumericalError
-        If a loss or the gradient is not finite; the weights are then as before.
-    """
-    objective, rows = descent.objective, len(batch.betas)
-    on_phase("draw")
-    rng = torch.Generator().manual_seed(derive_seed(seed, state.step))
-    dropout = int(torch.randint(2**62, (), generator=rng))
-    seen = batch
-    if not objective.gather and descent.processes.count > 1:
-        share = descent.processes.share(rows)
-        seen = Batch(batch.betas[share], batch.stimulus_rows[share])
-        rng = torch.Generator().manual_seed(derive_seed(dropout, descent.processes.index))
-    draw = objective.draw(seen, progress=state.step / total, rng=rng)
-    losses = descend(
-        descent, draw, rows, state, config, seed=dropout, batch=partial(describe, batch),
-        on_phase=on_phase,
-    )  # fmt: skip
-    on_phase("done")
-    return losses
-
-
-def descend(
-    descent: Descent,
-    draw: D,
-    rows: int,
-    state: TrainingState,
-    config: OptimConfig,
-    *,
-    seed: int,
-    batch: Callable[[], str] = str,
-    on_phase: Callable[[str], None] = lambda name: None,
-) -> dict[str, Tensor]:
-    """Do what follows the draw of a step of `rows` rows; see `take_step`.
-
-    `seed` is dropout's, `batch` names the batch in an error message.
-    """
-    on_phase("backward")
-    state.optimizer.zero_grad(set_to_none=True)
-    losses = descent.backward(draw, rows, seed=seed)
-    on_phase("optimizer")
-    norm = clip_gradient(state.model, config.clip)
-    for name, value in {**losses, "gradient": norm}.items():
-        if not bool(torch.isfinite(value)):
-            what = "the gradient" if name == "gradient" else f"loss {name!r}"
-            raise NumericalError(
-                f"{what} of {descent.objective.name} is {float(value)} at step {state.step} "
-                f"(stimuli {batch()}); look at these, lower the learning rate, or use "
-                "precision=fp32"
-            )
-    state.optimizer.step()
-    state.schedule.step()
-    state.step += 1
-    if state.average is not None:
-        state.average.update(state.model)
-    return losses
-
-
-def clip_gradient(model: nn.Module, largest: float) -> Tensor:
-    """Scale the gradient to norm `largest` where it is longer, 0 for never; return its norm."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    if largest:
-        nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
-    return norm
-
-
 def _log_epoch(
     log: MetricsLog | None,
-    objective: Objective[Any],
+    objective: Objective,
     state: TrainingState,
     per_epoch: int,
     seed: int,
@@ -254,3 +153,35 @@ def _log_epoch(
     with torch.inference_mode():
         scores = objective.validate(model, rng=torch.Generator().manual_seed(seed))
     log.add(state.step, **means, **{f"val/{name}": value for name, value in scores.items()})
+
+
+class StopRequest:
+    """Whether somebody asked for a stop."""
+
+    def __init__(self) -> None:
+        self.made = False
+
+
+@contextmanager
+def listening() -> Iterator[StopRequest]:
+    """Catch SIGINT and SIGTERM inside the block; a second SIGINT stops at once.
+
+    Outside the main thread, where Python allows no handlers, nothing is caught.
+    """
+    request = StopRequest()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        if request.made and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        request.made = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -12,8 +12,7 @@ from mindeye.data.dataset import Batch
 from mindeye.losses.contrastive import soft_contrastive_loss, unit_rows
 from mindeye.models.lowlevel import LowLevel, positions_last
 from mindeye.targets.views import StoredTargets, TargetSource
-from mindeye.training.objective import RowTerms
-from mindeye.training.validation import Validation
+from mindeye.training.objective import Objective, RowTerms, Validation
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class LowDraw:
         return replace(self, betas=self.betas[rows], latents=self.latents[rows], maps=maps)
 
 
-class LowObjective:
+class LowObjective(Objective):
     """L1 on latents plus soft contrastive term on maps (paper section 3.5).
 
     Parameters
@@ -64,6 +63,8 @@ class LowObjective:
         Held-out stimuli with their latents.
     """
 
+    model: LowLevel
+
     name = "train low"
     input_layer = "backbone.input"
     gather = True
@@ -76,6 +77,7 @@ class LowObjective:
         maps: tuple[TargetSource, TargetSource] | None,
         validation: Validation,
     ) -> None:
+        super().__init__()
         self.model = model
         self.config = config
         self.latents = latents
@@ -97,7 +99,7 @@ class LowObjective:
             chosen = torch.randperm(positions, generator=rng)[:limit].to(device)
         return LowDraw(batch.betas.to(device), latents, (plain, augmented), chosen)
 
-    def rows(self, draw: LowDraw) -> RowTerms:
+    def forward(self, draw: LowDraw) -> RowTerms:
         """Return the predicted maps and the loss `latents`, a mean absolute error."""
         output = self.model(draw.betas)
         loss = (output.latents.float() - draw.latents).abs().mean()

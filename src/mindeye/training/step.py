@@ -1,92 +1,112 @@
-"""The backward pass of one step: whole batch, micro-batches, or a share of several processes.
+"""One step of a training: draw, backward pass, update.
 
-Losses that are means over rows add up over micro-batches by themselves. A contrastive loss does
-not: it couples all rows. With micro-batches its gradient with respect to the embeddings is taken
-first, from a pass that keeps nothing, and handed to each micro-batch in a second pass (gradient
-caching, arXiv 2101.06983). The result is the gradient of the whole batch.
+The backward pass takes a whole batch, micro-batches, or a share of several processes. Losses that
+are means over rows add up over micro-batches by themselves. A contrastive loss does not: it couples
+all rows. With micro-batches its gradient with respect to the embeddings is taken first, from a pass
+that keeps nothing, and handed to each micro-batch in a second pass (gradient caching, arXiv
+2101.06983). The result is the gradient of the whole batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mindeye.errors import ConfigError
+from mindeye.config import OptimConfig
+from mindeye.data.dataset import Batch
+from mindeye.errors import ConfigError, NumericalError
 from mindeye.processes import Processes
 from mindeye.seeds import derive_seed
-from mindeye.training.objective import D, Objective, RowTerms
+from mindeye.training.checkpoint import TrainingState
+from mindeye.training.objective import Draw, Objective, RowTerms
 
 
-class Rows(nn.Module):
-    """An objective's `rows` as a module's forward pass, which is what torch can distribute."""
-
-    def __init__(self, objective: Objective[Any]) -> None:
-        super().__init__()
-        self.model = objective.model
-        self.objective = objective
-
-    def forward(self, draw: Any) -> RowTerms:
-        """Run the network on the rows of a draw."""
-        return self.objective.rows(draw)
-
-
-@dataclass(frozen=True)
-class Descent:
-    """How backward passes are run.
+class TrainingStep:
+    """Takes steps of a training: `draw`, then `backward`, then `update`.
 
     Parameters
     ----------
     objective
         Model and losses.
-    module
-        `Rows` of the objective, wrapped by `Processes.wrap`.
+    state
+        Model, optimiser, schedule and steps done; gets every step.
+    config
+        Precision, micro-batches and clipping.
     processes
-        This process among all.
-    precision
-        ``bf16`` or ``fp32``.
-    micro_batch
-        Rows that go through the network at once, over all processes together; 0 for all.
+        Process group.
     """
 
-    objective: Objective[Any]
-    module: nn.Module
-    processes: Processes
-    precision: str = "fp32"
-    micro_batch: int = 0
+    def __init__(
+        self,
+        objective: Objective,
+        state: TrainingState,
+        config: OptimConfig,
+        processes: Processes,
+    ) -> None:
+        self.objective = objective
+        self.state = state
+        self.config = config
+        self.processes = processes
+        self.module = processes.wrap(objective)
 
-    def backward(self, draw: D, rows: int, *, seed: int) -> dict[str, Tensor]:
+    def draw(self, batch: Batch, *, seed: int, total: int) -> tuple[Any, int]:
+        """Draw everything random of the next step, which depends on (seed, step) alone.
+
+        Parameters
+        ----------
+        batch
+            The whole batch, over all processes.
+        seed
+            Seed of the training.
+        total
+            Steps of the training.
+
+        Returns
+        -------
+        draw, seed
+            Draw of the objective and seed of dropout.
+        """
+        step = self.state.step
+        rng = torch.Generator().manual_seed(derive_seed(seed, step))
+        dropout = int(torch.randint(2**62, (), generator=rng))
+        if not self.objective.gather and self.processes.count > 1:
+            share = self.processes.share(len(batch.betas))
+            batch = Batch(batch.betas[share], batch.stimulus_rows[share])
+            rng = torch.Generator().manual_seed(derive_seed(dropout, self.processes.index))
+        return self.objective.draw(batch, progress=step / total, rng=rng), dropout
+
+    def backward(self, draw: Draw, rows: int, *, seed: int) -> dict[str, Tensor]:
         """Leave the gradient of the weighted losses in the parameters' `grad`.
 
         Parameters
         ----------
         draw
-            Of the whole batch if the objective gathers, else of this process's share.
+            Draw of the whole batch if the objective gathers, else of this process's share.
         rows
             Rows of the whole batch.
         seed
-            Of dropout, which knows no generator of its own.
+            Seed of dropout, which takes no generator.
 
         Returns
         -------
         dict
             Losses by name, over the whole batch, detached.
         """
+        self.state.optimizer.zero_grad(set_to_none=True)
         share = self.processes.share(rows) if self.objective.gather else slice(0, len(draw))
         own = draw.part(share)
         parts = self._parts(len(own))
         values: dict[str, Tensor] = {}
-        cached = None
-        if len(parts) > 1:
-            cached = self._cache(draw, own, parts, rows, seed, values)
+        cached = self._cache(draw, own, parts, rows, seed, values) if len(parts) > 1 else None
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
             with self._dropout(seed, i), self._synchronised(last):
-                terms = self._forward(own.part(part))
+                with self._autocast():
+                    terms: RowTerms = self.module(own.part(part))
                 total = self._row_losses(terms, part.stop - part.start, rows, values)
                 if cached is not None and terms.embedding is not None:
                     total = total + (terms.embedding.float() * cached[part]).sum()
@@ -95,16 +115,47 @@ class Descent:
                 total.backward()  # type: ignore[no-untyped-call]
         return self._whole(values)
 
+    def update(self, losses: dict[str, Tensor], describe: Callable[[], str] = str) -> None:
+        """Clip the gradient and move the weights by it.
+
+        Parameters
+        ----------
+        losses
+            Losses of the step, from `backward`.
+        describe
+            Names the batch in an error message.
+
+        Raises
+        ------
+        NumericalError
+            If a loss or the gradient is not finite; the weights are then as before.
+        """
+        state = self.state
+        norm = clip_gradient(state.model, self.config.clip)
+        for name, value in {**losses, "gradient": norm}.items():
+            if not bool(torch.isfinite(value)):
+                what = "the gradient" if name == "gradient" else f"loss {name!r}"
+                raise NumericalError(
+                    f"{what} of {self.objective.name} is {float(value)} at step {state.step} "
+                    f"(stimuli {describe()}); look at these, lower the learning rate, or use "
+                    "precision=fp32"
+                )
+        state.optimizer.step()
+        state.schedule.step()
+        state.step += 1
+        if state.average is not None:
+            state.average.update(state.model)
+
     def _parts(self, rows: int) -> list[slice]:
-        if not self.micro_batch:
+        if not self.config.micro_batch:
             return [slice(0, rows)]
-        size = max(self.micro_batch // self.processes.count, 1)
+        size = max(self.config.micro_batch // self.processes.count, 1)
         return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
     def _cache(
         self,
-        draw: D,
-        own: D,
+        draw: Draw,
+        own: Draw,
         parts: list[slice],
         rows: int,
         seed: int,
@@ -123,15 +174,10 @@ class Descent:
         self._coupled(leaf, draw, rows, values).backward()  # type: ignore[no-untyped-call]
         return leaf.grad
 
-    def _forward(self, own: D) -> RowTerms:
-        with self._autocast():
-            terms: RowTerms = self.module(own)
-        return terms
-
     def _row_losses(
         self, terms: RowTerms, size: int, rows: int, values: dict[str, Tensor]
     ) -> Tensor:
-        """Add the means over some rows to the means over all, and return what to descend."""
+        """Add the means over some rows to the means over all, and return what is minimised."""
         total = torch.zeros(())
         for name, loss in terms.losses.items():
             share = size / rows
@@ -140,7 +186,9 @@ class Descent:
             total = total.to(loss.device) + scale * loss
         return total
 
-    def _coupled(self, embedding: Tensor, draw: D, rows: int, values: dict[str, Tensor]) -> Tensor:
+    def _coupled(
+        self, embedding: Tensor, draw: Draw, rows: int, values: dict[str, Tensor]
+    ) -> Tensor:
         """Return the weighted coupled losses, to be averaged over processes."""
         share = 1.0
         if self.objective.gather:
@@ -161,7 +209,7 @@ class Descent:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(
-            self.processes.device.type, torch.bfloat16, enabled=self.precision == "bf16"
+            self.processes.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
         )
 
     @contextmanager
@@ -194,3 +242,12 @@ def check_shares(batch_size: int, processes: Processes) -> None:
             f"is the size over all of them and never changes silently: set it to {down} or start "
             "another number of processes"
         )
+
+
+def clip_gradient(model: nn.Module, largest: float) -> Tensor:
+    """Scale the gradient to norm `largest` where it is longer, 0 for never; return its norm."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if largest:
+        nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
+    return norm
