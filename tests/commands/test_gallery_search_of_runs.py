@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from mindeye.cli import main
-from mindeye.commands.gallery_search import RunSearchConfig, search_with_run
+from mindeye.commands.gallery_of_run import RunSearch, ask
 from mindeye.config.settings import run_config
 from mindeye.data.scenes import draw_scene, make_scene
 from mindeye.errors import DataError
-from mindeye.gallery.store import open_gallery
+from mindeye.gallery.gallery import Gallery
 from mindeye.metrics.table import read_rows
 from mindeye.runs import open_run
 from small_zoo_run import WORDS
@@ -108,51 +108,46 @@ def test_what_was_retrieved_is_scored_as_a_reconstruction(made, knowing, tmp_pat
 
 
 def test_a_pooled_run_gives_the_first_order(made, knowing):
-    gallery = open_gallery(made / "g")
+    gallery = Gallery.open(made / "g")
     work, other = open_run(knowing, run_config), open_run(made / "pooled", run_config)
-    config = RunSearchConfig(k=5)
-    alone = search_with_run(other, gallery, config)
+    alone = ask(gallery, other, RunSearch(k=5))
     assert alone.second is None
-    assert "predicts one vector a picture" in alone.found.notes[-1]
-    both = search_with_run(work, gallery, config, pooled_work=other)
-    np.testing.assert_array_equal(both.found.matches.rows, alone.found.matches.rows)
+    assert "predicts one vector a picture" in alone.notes[-1]
+    how = RunSearch(k=5, pooled_run=made / "pooled")
+    both = ask(gallery, work, how)
+    np.testing.assert_array_equal(both.matches.rows, alone.matches.rows)
     predicted = np.load(made / "pooled" / "predict" / "contrastive.npy")[:, 0]
     unit = predicted / np.linalg.norm(predicted, axis=1, keepdims=True)
     scores = unit @ gallery.vectors.take(np.arange(len(gallery))).T
-    np.testing.assert_array_equal(both.found.matches.rows[:, 0], scores.argmax(axis=1))
+    np.testing.assert_array_equal(both.matches.rows[:, 0], scores.argmax(axis=1))
     true = np.array([f"{name}.png" for name in work.test_ids])
-    table = both.found.table["id"].to_numpy().reshape(-1, 5)
-    hit = (table == true[:, None]).any(axis=1)
+    ids = gallery.table(both.matches.rows)["id"].to_numpy().reshape(-1, 5)
+    hit = (ids == true[:, None]).any(axis=1)
     assert hit.any()  # the picture seen is picked wherever the pooled run found it
-    picked = np.array([both.pick_id(q) for q in range(len(true))])
+    picked = gallery.table(both.rows)["id"].to_numpy()
     np.testing.assert_array_equal(picked == true, hit)
-    again = search_with_run(work, gallery, config, pooled_work=other)
+    again = ask(gallery, work, how)
     np.testing.assert_array_equal(again.second.scores, both.second.scores)
 
 
 def test_ridge_looks_up_by_its_own_token_0(made):
-    gallery, work = open_gallery(made / "g"), open_run(made / "run", run_config)
-    found = search_with_run(work, gallery, RunSearchConfig(k=3, first_order="ridge"))
+    gallery, work = Gallery.open(made / "g"), open_run(made / "run", run_config)
+    found = ask(gallery, work, RunSearch(k=3, first_order="ridge"))
     queries = np.load(made / "run" / "ridge" / "tokens.npy")[:, 0]
     queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
     scores = queries @ gallery.vectors.take(np.arange(len(gallery))).T
     rows = np.argsort(-scores, axis=1)[:, :3]
-    np.testing.assert_array_equal(found.found.matches.rows, rows)
-    assert not any("token 0" in note for note in found.found.notes)
+    np.testing.assert_array_equal(found.matches.rows, rows)
+    assert not any("token 0" in note for note in found.notes)
     assert found.second is not None
 
 
 def test_a_pooled_run_of_another_subject_is_refused(made):
-    other = open_run(made / "pooled", run_config)
-    info = {**other.subject.info, "fingerprint": "another"}
-    other = replace(other, subject=replace(other.subject, info=info))
+    work = open_run(made / "run", run_config)
+    info = {**work.subject.info, "fingerprint": "another"}
+    work = replace(work, subject=replace(work.subject, info=info))
     with pytest.raises(DataError, match="must be of the same prepared subject"):
-        search_with_run(
-            open_run(made / "run", run_config),
-            open_gallery(made / "g"),
-            RunSearchConfig(),
-            pooled_work=other,
-        )
+        ask(Gallery.open(made / "g"), work, RunSearch(pooled_run=made / "pooled"))
 
 
 def test_without_a_class_token_the_mean_of_tokens_looks_up(small_subject, tmp_path):
@@ -171,11 +166,10 @@ def test_without_a_class_token_the_mean_of_tokens_looks_up(small_subject, tmp_pa
     table = {"id": work.test_ids, "where": [f"{i}.png" for i in range(len(tokens))]}
     pd.DataFrame(table).to_parquet(tmp_path / "e.parquet")
     assert main(["gallery", "build", f"{tmp_path / 'e.npy'}", f"--out={tmp_path / 'g'}"]) == 0
-    config = RunSearchConfig(k=4, root=pictures)
-    found = search_with_run(work, open_gallery(tmp_path / "g"), config)
-    np.testing.assert_array_equal(found.found.matches.rows[:, 0], np.arange(len(tokens)))
+    found = ask(Gallery.open(tmp_path / "g"), work, RunSearch(k=4, root=pictures))
+    np.testing.assert_array_equal(found.matches.rows[:, 0], np.arange(len(tokens)))
     np.testing.assert_array_equal(found.rows, np.arange(len(tokens)))
-    assert any("no class token" in note for note in found.found.notes)
+    assert any("no class token" in note for note in found.notes)
 
 
 def test_a_gallery_of_another_encoder_is_refused_and_both_are_named(made, tmp_path, capsys):
@@ -193,7 +187,7 @@ def test_a_gallery_of_another_encoder_is_refused_and_both_are_named(made, tmp_pa
 
 
 def test_embeddings_alone_give_the_first_order_and_say_so(made, tmp_path, capsys):
-    gallery = open_gallery(made / "g")
+    gallery = Gallery.open(made / "g")
     np.save(tmp_path / "e.npy", gallery.vectors.take(np.arange(len(gallery))))
     build = ["gallery", "build", str(tmp_path / "e.npy"), f"--out={tmp_path / 'g'}"]
     assert main(build) == 0

@@ -11,6 +11,20 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from mindeye.gallery.config import IndexConfig, SourceConfig
+from mindeye.gallery.gallery import Gallery
+
+
+def built(source, folder, index="", **reading):
+    """Build a gallery; `reading` are fields of SourceConfig."""
+    return Gallery.build(source, folder, index=index, reading=SourceConfig(**reading))
+
+
+def made(folder, vectors, *, part=0, backend="exact", **options):
+    """Build FOLDER/g of FOLDER/e.npy; `options` are fields of IndexConfig."""
+    np.save(folder / "e.npy", vectors)
+    return built(folder / "e.npy", folder / "g", IndexConfig(backend, **options), part=part)
+
 
 def clustered(count, width=32, *, seed=0, clusters=20, spread=0.5):
     """Unit vectors (count, width) in clusters."""

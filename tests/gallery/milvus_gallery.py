@@ -7,12 +7,18 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from mindeye.gallery.rows import write_rows
-from mindeye.gallery.store import Gallery, Info, Part, Space, open_gallery, write_info
+from mindeye.gallery.config import IndexConfig
+from mindeye.gallery.gallery import Gallery
+from mindeye.gallery.milvus import MilvusCollection
+from mindeye.gallery.store import Info, Part, VectorSpace, write_info
+from mindeye.gallery.tables import write_table
 
 WIDTH = 24
 TWINS = range(100, 160)
@@ -39,13 +45,30 @@ def small_gallery(folder: Path, rows: tuple[int, ...] = (400, 300), seed: int = 
         np.save(folder / "parts" / f"{name}.npy", halves[first : first + size])
         texts = [str(row) for row in mine]
         columns = {"id": texts, "caption": texts, "url": texts, "where": texts}
-        write_rows(folder / "parts" / f"{name}.parquet", columns)
+        write_table(folder / "parts" / f"{name}.parquet", pd.DataFrame(columns))
         sha = hashlib.sha256(halves[first : first + size].tobytes()).hexdigest()
         parts.append(Part(name, size, sha, "", "made", name, "", size))
         first += size
-    info = Info(Space("zoo_clip_pooled", WIDTH), tuple(parts), "milvus", {}, ("made",))
+    info = Info(VectorSpace("zoo_clip_pooled", WIDTH), tuple(parts), "milvus", {}, ("made",))
     write_info(folder, info)
-    return open_gallery(folder)
+    return Gallery.open(folder)
+
+
+def collection_of(gallery: Gallery, **options: Any) -> MilvusCollection:
+    """Return the collection of a gallery, not yet opened."""
+    config = IndexConfig("milvus", **options)
+    return MilvusCollection(gallery.path / "index", gallery.info, gallery.vectors, config)
+
+
+def build(gallery: Gallery, **options: Any) -> None:
+    """Build the collection of a gallery and let go of the Milvus."""
+    with closing(collection_of(gallery, **options)) as collection:
+        collection.build()
+
+
+def opened(gallery: Gallery, **options: Any) -> closing[MilvusCollection]:
+    """Open the collection of a gallery; a context manager."""
+    return closing(collection_of(gallery, **options).opened())
 
 
 def queries_near(gallery: Gallery, count: int = 7) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,9 @@ import pytest
 from bulk_shards import write_shards
 
 from mindeye.errors import ConfigError, DataError
-from mindeye.gallery.bulk import embed_shards
-from mindeye.gallery.bulk_plan import BulkConfig, find_shards, plan_jobs
-from mindeye.gallery.bulk_ray import RayEmbedder, job_row, outcome_of
-from mindeye.gallery.bulk_shard import encoder_of, facts_of
-
-pytest.importorskip("ray")
+from mindeye.gallery.bulk import ShardEmbedder, embed_shards, on_ray, plan_jobs
+from mindeye.gallery.config import BulkConfig
+from mindeye.gallery.sources import shards_in
 
 PLAIN = BulkConfig("zoo", batch_size=4)
 TWO_WORKERS = replace(PLAIN, workers=2)
@@ -47,21 +43,24 @@ def test_two_workers_write_the_same_bytes_as_a_plain_loop(tmp_path: Path) -> Non
     assert content(tmp_path / "ray") == content(tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_worker_after_worker_is_given_up(tmp_path: Path) -> None:
-    shards = find_shards(write_shards(tmp_path / "shards", 1, 2))
-    facts = facts_of(encoder_of(PLAIN, "cpu"))
-    (job,) = plan_jobs(shards, tmp_path / "out", facts)
-    row = {**job_row(job), "config": json.dumps(asdict(PLAIN)), "device": "cpu"}
-    tries = job.table.parent / ".metadata_00000.tries"
-    tries.parent.mkdir(parents=True)
-    tries.write_text("xxx")  # as three workers leave it that die at their work
-    given_up = outcome_of(RayEmbedder()(row))
-    assert "3 workers died" in given_up.problem
-    assert not given_up.stop
-    tries.write_text("xx")
-    done = outcome_of(RayEmbedder()(row))
-    assert (done.rows, done.problem) == (2, "")
-    assert not tries.exists()
+    shards = shards_in(write_shards(tmp_path / "shards", 2, 2))
+    jobs = plan_jobs(shards, tmp_path / "out", ShardEmbedder(PLAIN, "cpu").facts)
+
+    class Dying(ShardEmbedder):
+        def embed(self, job):
+            if job.shard.name == "00000.tar":
+                with job.shard.with_suffix(".begun").open("a") as file:
+                    file.write("x")
+                os._exit(1)
+            return super().embed(job)
+
+    outcomes = {o.shard: o for o in on_ray(jobs, TWO_WORKERS, Dying)}
+    assert "3 workers died" in outcomes["00000.tar"].problem
+    assert not outcomes["00000.tar"].stop
+    assert (tmp_path / "shards" / "00000.begun").read_text() == "xxx"
+    assert (outcomes["00001.tar"].rows, outcomes["00001.tar"].problem) == (2, "")
 
 
 def workers_of(parent: int) -> list[int]:
@@ -73,7 +72,7 @@ def workers_of(parent: int) -> list[int]:
     family = {parent}
     for _ in rows:
         family |= {int(pid) for pid, above, _ in rows if int(above) in family}
-    named = [int(pid) for pid, _, name in rows if "ray::" in name and "RayEmbedder" in name]
+    named = [int(pid) for pid, _, name in rows if "ray::" in name and "ShardEmbedder" in name]
     return [pid for pid in named if pid in family]
 
 
@@ -115,7 +114,7 @@ def test_a_job_that_was_killed_goes_on(tmp_path: Path) -> None:
     source, out = write_shards(tmp_path / "shards", 12, 120), tmp_path / "out"
     code = (
         "from pathlib import Path; from mindeye.gallery.bulk import embed_shards; "
-        "from mindeye.gallery.bulk_plan import BulkConfig; "
+        "from mindeye.gallery.config import BulkConfig; "
         f"embed_shards(Path({str(source)!r}), Path({str(out)!r}), BulkConfig('zoo', batch_size=4))"
     )
     job = subprocess.Popen([sys.executable, "-c", code])

@@ -9,26 +9,16 @@ import faiss
 import numpy as np
 import pandas as pd
 import pytest
-from made_galleries import clustered, write_clip_retrieval, write_pictures
+from made_galleries import built, clustered, made, write_clip_retrieval, write_pictures
 
 from mindeye.cli import main
 from mindeye.errors import ConfigError, DataError, UsageError
-from mindeye.gallery.build import BuildConfig, add_to_gallery, build_gallery
+from mindeye.gallery import store
 from mindeye.gallery.check import check_gallery
-from mindeye.gallery.exact import ExactBackend
-from mindeye.gallery.faiss_options import FaissOptions
-from mindeye.gallery.query import queries_from, queries_of, search_gallery
-from mindeye.gallery.seen import Seen
-from mindeye.gallery.sources import SourceConfig
-from mindeye.gallery.store import open_gallery
-
-
-def made(folder, vectors, *, part=0, backend="exact", **options):
-    np.save(folder / "e.npy", vectors)
-    config = BuildConfig(
-        backend=backend, reading=SourceConfig(part=part), faiss=FaissOptions(**options)
-    )
-    return build_gallery(folder / "e.npy", folder / "g", config).gallery
+from mindeye.gallery.config import IndexConfig
+from mindeye.gallery.exact import ExactSearch
+from mindeye.gallery.faiss_options import factory
+from mindeye.gallery.gallery import Gallery
 
 
 def naive(gallery, queries, k):
@@ -44,7 +34,7 @@ def naive(gallery, queries, k):
 def test_exact_search_is_the_naive_one_whatever_the_chunks(tmp_path, chunk, part):
     gallery = made(tmp_path, clustered(500), part=part)
     queries = clustered(20, seed=9)
-    found = ExactBackend(gallery.vectors, chunk=chunk).search(queries, 11)
+    found = ExactSearch(gallery.vectors, chunk=chunk).search(queries, 11)
     rows, scores = naive(gallery, queries, 11)
     np.testing.assert_array_equal(found.rows, rows)
     np.testing.assert_allclose(found.scores, scores, atol=1e-6)
@@ -53,14 +43,14 @@ def test_exact_search_is_the_naive_one_whatever_the_chunks(tmp_path, chunk, part
 def test_equal_vectors_come_in_the_order_of_rows(tmp_path):
     once = clustered(50)
     gallery = made(tmp_path, np.concatenate([once] * 9), part=60)
-    found = ExactBackend(gallery.vectors, chunk=17).search(once[:5], 5)
+    found = ExactSearch(gallery.vectors, chunk=17).search(once[:5], 5)
     np.testing.assert_array_equal(found.rows, np.arange(5)[:, None] + 50 * np.arange(5))
     assert (found.scores == found.scores[:, :1]).all()
 
 
 def test_k_of_all_gives_every_row_once(tmp_path):
     gallery = made(tmp_path, clustered(33))
-    found = gallery.backend().search(clustered(4, seed=2), 33)
+    found = gallery.searcher.search(clustered(4, seed=2), 33)
     assert (np.sort(found.rows, axis=1) == np.arange(33)).all()
 
 
@@ -69,7 +59,7 @@ def test_an_index_with_enough_effort_agrees_with_the_exact_search(tmp_path, inde
     options = {"nprobe": 99, "ef": 600, "rerank": 700, "pq": 8, "nlist": 8}
     gallery = made(tmp_path, clustered(700), part=150, backend="faiss", index=index, **options)
     queries = clustered(25, seed=3)
-    found = open_gallery(tmp_path / "g").backend().search(queries, 10)
+    found = Gallery.open(tmp_path / "g").searcher.search(queries, 10)
     rows, scores = naive(gallery, queries, 10)
     assert (found.rows == rows).mean() > 0.98  # HNSW may miss one
     np.testing.assert_allclose(found.scores, scores, atol=2e-3)
@@ -83,7 +73,7 @@ def test_reranking_gives_back_what_codes_lost(tmp_path):
     rows, _ = naive(gallery, queries, 10)
 
     def recall(rerank):
-        found = gallery.with_options(rerank=rerank).backend().search(queries, 10).rows
+        found = gallery.with_options(rerank=rerank).searcher.search(queries, 10).rows
         return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, rows, strict=True)])
 
     plain, few, many = recall(0), recall(100), recall(800)
@@ -112,20 +102,23 @@ def test_a_resumed_index_is_that_of_an_uninterrupted_build(tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         made(tmp_path / "b", clustered(900), part=300, backend="faiss", **options)
     with pytest.raises(DataError, match="900 vectors and no index"):
-        open_gallery(tmp_path / "b" / "g").backend()
+        Gallery.open(tmp_path / "b" / "g").searcher
     monkeypatch.setattr(faiss_index, "_write", write)
-    monkeypatch.setattr(faiss_index, "_train", None)  # it is trained already
+    monkeypatch.setattr(faiss_index, "_trained", None)  # it is trained already
     resumed = made(tmp_path / "b", clustered(900), part=300, backend="faiss", **options)
-    content = [(g.index / "index.faiss").read_bytes() for g in (whole, resumed)]
+    content = [(g.path / "index" / "index.faiss").read_bytes() for g in (whole, resumed)]
     assert content[0] == content[1]
-    assert sorted(p.name for p in resumed.index.iterdir()) == ["index.faiss", "index.json"]
+    assert sorted(p.name for p in (resumed.path / "index").iterdir()) == [
+        "index.faiss",
+        "index.json",
+    ]
 
 
 def test_an_index_grows_with_its_gallery(tmp_path):
     made(tmp_path, clustered(400), backend="faiss", index="ivfflat", nlist=4, nprobe=4)
     np.save(tmp_path / "more.npy", clustered(100, seed=7))
-    gallery = add_to_gallery(tmp_path / "g", tmp_path / "more.npy", SourceConfig()).gallery
-    found = gallery.backend().search(clustered(100, seed=7), 1)
+    gallery = Gallery.open(tmp_path / "g").add(tmp_path / "more.npy")
+    found = gallery.searcher.search(clustered(100, seed=7), 1)
     np.testing.assert_array_equal(found.rows[:, 0], 400 + np.arange(100))
 
 
@@ -133,16 +126,16 @@ def test_an_index_of_other_vectors_is_refused(tmp_path):
     gallery = made(tmp_path, clustered(60), backend="faiss", index="flat")
     index = faiss.index_factory(32, "Flat", faiss.METRIC_INNER_PRODUCT)
     index.add(clustered(59))
-    faiss.write_index(index, str(gallery.index / "index.faiss"))
+    faiss.write_index(index, str(gallery.path / "index" / "index.faiss"))
     with pytest.raises(DataError, match="holds 59 vectors"):
-        gallery.backend()
-    content = (gallery.index / "index.faiss").read_bytes()
-    (gallery.index / "index.faiss").write_bytes(content[:50])
+        Gallery.open(tmp_path / "g").searcher
+    content = (gallery.path / "index" / "index.faiss").read_bytes()
+    (gallery.path / "index" / "index.faiss").write_bytes(content[:50])
     with pytest.raises(DataError, match="cut off or no index of faiss"):
-        gallery.backend()
-    (gallery.index / "index.json").unlink()
+        Gallery.open(tmp_path / "g").searcher
+    (gallery.path / "index" / "index.json").unlink()
     with pytest.raises(DataError, match="no index"):
-        gallery.backend()
+        Gallery.open(tmp_path / "g").searcher
 
 
 def test_options_that_do_not_fit_are_named(tmp_path):
@@ -152,9 +145,9 @@ def test_options_that_do_not_fit_are_named(tmp_path):
     with pytest.raises(ConfigError, match="makes no index 'Nonsense'"):
         made(tmp_path, few, backend="faiss", index="Nonsense")
     with pytest.raises(ConfigError, match="nprobe is -1"):
-        FaissOptions(nprobe=-1)
+        IndexConfig(nprobe=-1)
     with pytest.raises(ConfigError, match="does not divide the width 32"):
-        FaissOptions(index="ivfpq", pq=5).factory(1000, 32)
+        factory(IndexConfig(index="ivfpq", pq=5), 1000, 32)
 
 
 def clip_retrieval_index(folder, vectors, name="image.index", text="IVF4,Flat"):
@@ -176,15 +169,13 @@ def clip_retrieval_index(folder, vectors, name="image.index", text="IVF4,Flat"):
 def test_index_folders_of_others_are_asked_as_they_are(tmp_path, name):
     vectors, queries = clustered(300), clustered(10, seed=3)
     index = clip_retrieval_index(tmp_path / "i", vectors, name)
-    gallery = open_gallery(tmp_path / "i")
-    found = search_gallery(gallery, queries_from(queries, gallery, "q"), 5)
+    gallery = Gallery.open(tmp_path / "i")
+    found = gallery.search(queries, 5)
     scores, rows = index.search(queries, 5)
-    np.testing.assert_array_equal(found.matches.rows, rows)
-    np.testing.assert_allclose(found.matches.scores, scores, atol=1e-6)
-    assert found.table["id"].tolist() == [f"p{r}" for r in rows.reshape(-1)]
-    assert "not exact" in found.notes[0]
-    wide = search_gallery(gallery.with_options(nprobe=4), queries_from(queries, gallery, "q"), 5)
-    np.testing.assert_array_equal(wide.matches.rows[:, 0], (queries @ vectors.T).argmax(axis=1))
+    np.testing.assert_allclose(found["score"], scores.reshape(-1), atol=1e-6)
+    assert found["id"].tolist() == [f"p{r}" for r in rows.reshape(-1)]
+    wide = gallery.with_options(nprobe=4).searcher.search(queries, 5)
+    np.testing.assert_array_equal(wide.rows[:, 0], (queries @ vectors.T).argmax(axis=1))
     check_gallery(gallery)
 
 
@@ -192,12 +183,12 @@ def test_an_index_without_its_metadata_is_refused(tmp_path):
     clip_retrieval_index(tmp_path / "i", clustered(100))
     (tmp_path / "i" / "metadata" / "metadata_2.parquet").unlink()
     with pytest.raises(DataError, match=r"holds 100 vectors, but .* describes 50"):
-        open_gallery(tmp_path / "i")
+        Gallery.open(tmp_path / "i")
     (tmp_path / "i" / "metadata" / "metadata_10.parquet").unlink()
     with pytest.raises(DataError, match="has no metadata"):
-        open_gallery(tmp_path / "i")
+        Gallery.open(tmp_path / "i")
     with pytest.raises(DataError, match="is no gallery"):
-        open_gallery(tmp_path)
+        Gallery.open(tmp_path)
 
 
 def test_distances_of_an_index_become_cosines(tmp_path):
@@ -206,26 +197,27 @@ def test_distances_of_an_index_become_cosines(tmp_path):
     index = faiss.IndexFlatL2(32)
     index.add(vectors)
     faiss.write_index(index, str(tmp_path / "i" / "image.index"))
-    found = open_gallery(tmp_path / "i").backend().search(queries, 3)
+    found = Gallery.open(tmp_path / "i").searcher.search(queries, 3)
     np.testing.assert_allclose(found.scores[:, 0], (queries @ vectors.T).max(axis=1), atol=1e-5)
 
 
-def test_queries_of_another_width_encoder_or_kind_are_refused(tmp_path):
+def test_queries_of_another_width_encoder_or_kind_are_refused(tmp_path, capsys):
     gallery = made(tmp_path, clustered(20))
-    np.save(tmp_path / "q.npy", clustered(2, 16))
     with pytest.raises(DataError, match=r"width 16.*width 32"):
-        queries_of(tmp_path / "q.npy", gallery)
-    np.save(tmp_path / "q.npy", np.full((2, 32), np.nan, np.float32))
+        gallery.search(clustered(2, 16))
     with pytest.raises(DataError, match="row 0: the embedding holds NaN"):
-        queries_of(tmp_path / "q.npy", gallery)
-    np.save(tmp_path / "q.npy", clustered(3) * 5)
-    asked = queries_of(tmp_path / "q.npy", gallery)
-    assert asked.notes == ["3 of 3 queries were not of norm 1 and were normalised"]
-    np.testing.assert_allclose(np.linalg.norm(asked.vectors, axis=1), 1, atol=1e-6)
+        gallery.search(np.full((2, 32), np.nan, np.float32))
     with pytest.raises(UsageError, match="is no query"):
-        queries_of(tmp_path / "q.txt", gallery)
+        gallery.search(tmp_path / "q.txt")
     with pytest.raises(UsageError, match="k is 0"):
-        search_gallery(gallery, asked, 0)
+        gallery.search(clustered(2), 0)
+    queries = clustered(3)
+    np.save(tmp_path / "q.npy", queries * 5)
+    found = gallery.search(str(tmp_path / "q.npy"), 20)
+    np.testing.assert_allclose(found["score"], gallery.search(queries, 20)["score"], atol=1e-6)
+    words = ["gallery", "search", str(tmp_path / "g"), "--query", str(tmp_path / "q.npy")]
+    assert main(words) == 0
+    assert "3 of 3 queries were not of norm 1 and were normalised" in capsys.readouterr().out
 
 
 def test_damage_is_found_by_the_check(tmp_path):
@@ -235,21 +227,21 @@ def test_damage_is_found_by_the_check(tmp_path):
     content[-3] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"00001.npy is not what was written"):
-        check_gallery(open_gallery(tmp_path / "g"))
+        check_gallery(Gallery.open(tmp_path / "g"))
     path.write_bytes(content[:-200])
-    torn = open_gallery(tmp_path / "g")
+    torn = Gallery.open(tmp_path / "g")
     with pytest.raises(DataError, match=r"00001.npy is missing or not a plain .npy"):
-        torn.backend()
+        torn.searcher
 
 
-def test_ids_are_compared_themselves_where_hashes_agree(monkeypatch):
-    from mindeye.gallery import seen as module
+def test_ids_whose_first_hashes_agree_are_told_apart_by_the_second(monkeypatch):
+    def hashes(ids):
+        return np.array([[0] * len(ids), [ord(i[0]) for i in ids]], np.uint64)
 
-    monkeypatch.setattr(module, "_hashes", lambda ids: np.zeros(len(ids), np.uint64))
-    ids = ["a", "b", "c"]
-    seen = Seen(lambda rows: [ids[r] for r in rows])
-    seen.add(ids, 0)
-    assert seen.new(["d", "b", "e", "e"]).tolist() == [True, False, True, False]
+    monkeypatch.setattr(store, "_hashes", hashes)
+    ids = store.IdSet()
+    ids.add(["b"])
+    assert ids.new(["d", "b", "e", "e"]).tolist() == [True, False, True, False]
 
 
 def test_the_command_builds_and_finds_its_own_picture(tmp_path, capsys):
@@ -280,7 +272,6 @@ def test_the_command_builds_and_finds_its_own_picture(tmp_path, capsys):
 def test_a_second_build_keeps_the_index_that_the_gallery_has(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "e.npy", rng.standard_normal((60, 8)).astype(np.float32))
-    faiss = BuildConfig(backend="faiss", faiss=FaissOptions(index="flat"))
-    first = build_gallery(tmp_path / "e.npy", tmp_path / "g", faiss).gallery.info
-    again = build_gallery(tmp_path / "e.npy", tmp_path / "g", BuildConfig()).gallery.info
+    first = built(tmp_path / "e.npy", tmp_path / "g", "flat").info
+    again = built(tmp_path / "e.npy", tmp_path / "g").info
     assert (again.backend, again.options) == ("faiss", first.options)

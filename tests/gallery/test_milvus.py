@@ -11,191 +11,185 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from milvus_gallery import (
-    TWINS,
-    queries_near,
-    small_gallery,
-)
+from made_galleries import built
+from milvus_gallery import TWINS, build, collection_of, opened, queries_near, small_gallery
 
 from mindeye.cli import main
-from mindeye.errors import ConfigError, DataError, UsageError
+from mindeye.errors import ConfigError, DataError
 from mindeye.gallery import milvus
-from mindeye.gallery.exact import ExactBackend
-from mindeye.gallery.milvus_collection import Collection
-from mindeye.gallery.milvus_options import MilvusOptions, build_params, place_of, read_options
-from mindeye.gallery.milvus_server import Server
-from mindeye.gallery.store import Gallery
-
-pytest.importorskip("pymilvus")
-pytest.importorskip("milvus_lite")
+from mindeye.gallery.config import IndexConfig
+from mindeye.gallery.exact import ExactSearch
+from mindeye.gallery.gallery import Gallery
 
 
-def rows_in(gallery: Gallery, **options: object) -> list[int]:
+def rows_in(gallery: Gallery) -> list[int]:
     """Return the rows that the collection of a gallery holds, in order."""
-    told = json.loads((gallery.index / "milvus.json").read_text())
-    asked = read_options(options)
-    with Server(place_of(gallery.index, told["uri"]), asked) as server:
-        Collection(server, told["collection"]).load()
-        found = server.call(
-            "reading", lambda c: c.query(told["collection"], filter="row >= 0", limit=10_000)
-        )
+    with opened(gallery) as collection:
+        found = collection.call("query", filter="row >= 0", limit=10_000)
     return sorted(int(line["row"]) for line in found)
 
 
-@pytest.mark.parametrize("k", [1, 16, 30, 700])
-def test_flat_finds_what_the_exact_backend_finds_ties_by_row(tmp_path: Path, k: int) -> None:
+def test_flat_finds_what_the_exact_search_finds_ties_by_row(tmp_path: Path) -> None:
     gallery = small_gallery(tmp_path / "gallery")
-    milvus.build(gallery, {"index": "flat", "rerank": 0})
+    build(gallery, index="flat", rerank=0)
     queries = queries_near(gallery)
-    exact = ExactBackend(gallery.vectors).search(queries, k)
-    with milvus.open(gallery) as backend:
-        found = backend.search(queries, k)
-    np.testing.assert_array_equal(found.rows, exact.rows)
-    np.testing.assert_array_equal(found.scores, exact.scores)
-    # the 60 rows of one vector are asked for in part, whole, and as part of everything
-    twins = list(TWINS)[: min(k, len(TWINS))]
-    assert found.rows[0, : len(twins)].tolist() == twins
+    with opened(gallery, rerank=0) as collection:
+        # the 60 rows of one vector are asked for in part, whole, and as part of everything
+        for k in (1, 16, 30, 700):
+            exact = ExactSearch(gallery.vectors).search(queries, k)
+            found = collection.search(queries, k)
+            np.testing.assert_array_equal(found.rows, exact.rows)
+            np.testing.assert_array_equal(found.scores, exact.scores)
+            twins = list(TWINS)[: min(k, len(TWINS))]
+            assert found.rows[0, : len(twins)].tolist() == twins
 
 
 def test_more_neighbours_than_rows_are_all_rows(tmp_path: Path) -> None:
     gallery = small_gallery(tmp_path / "gallery", (9, 4))
-    milvus.build(gallery, {"index": "flat"})
-    with milvus.open(gallery) as backend:
-        found = backend.search(queries_near(gallery), 50)
-        nobody = backend.search(np.zeros((0, 24), np.float32), 3)
+    build(gallery, index="flat")
+    with opened(gallery) as collection:
+        found = collection.search(queries_near(gallery), 50)
+        nobody = collection.search(np.zeros((0, 24), np.float32), 3)
     assert found.rows.shape == (7, 13)
     assert (np.sort(found.rows, axis=1) == np.arange(13)).all()
     assert nobody.rows.shape == (0, 3)
 
 
-@pytest.mark.parametrize("index", ["hnsw", "ivf_flat", "IVF-SQ8", "auto"])
-def test_approximate_indices_find_most_and_score_exactly(tmp_path: Path, index: str) -> None:
+def test_approximate_indices_replace_each_other_find_most_and_score_exactly(
+    tmp_path: Path,
+) -> None:
     gallery = small_gallery(tmp_path / "gallery")
-    milvus.build(gallery, {"index": index})
     queries = queries_near(gallery, 20)[1:]
-    exact = ExactBackend(gallery.vectors).search(queries, 10)
-    with milvus.open(gallery.with_options(nprobe=32, ef=256)) as backend:
-        found = backend.search(queries, 10)
-        server = backend.collection.server
-        told = server.call("asking", lambda c: c.describe_index(backend.collection.name, "vector"))
-    assert told["index_type"] == MilvusOptions(index=index).kind
-    recall = np.mean(
-        [len(set(a) & set(b)) / 10 for a, b in zip(found.rows, exact.rows, strict=True)]
-    )
-    assert recall >= 0.95
-    again = np.einsum("qrd,qd->qr", gallery.vectors.take(found.rows).reshape(19, 10, 24), queries)
-    np.testing.assert_allclose(found.scores, again, atol=1e-6)
-    assert (np.diff(found.scores, axis=1) <= 0).all()
+    exact = ExactSearch(gallery.vectors).search(queries, 10)
+    for index in ("hnsw", "ivf_flat", "IVF-SQ8", "auto"):
+        build(gallery, index=index)
+        with opened(gallery, index=index, nprobe=32, ef=256) as collection:
+            found = collection.search(queries, 10)
+            kind = collection.call("describe_index", "vector")["index_type"]
+        assert kind == collection.kind == milvus.kind_of(IndexConfig("milvus", index))
+        pairs = zip(found.rows, exact.rows, strict=True)
+        assert np.mean([len(set(a) & set(b)) / 10 for a, b in pairs]) >= 0.95
+        near = gallery.vectors.take(found.rows).reshape(19, 10, 24)
+        scores = np.einsum("qrd,qd->qr", near, queries)
+        np.testing.assert_allclose(found.scores, scores, atol=1e-6)
+        assert (np.diff(found.scores, axis=1) <= 0).all()
 
 
 @pytest.mark.parametrize("index", ["ivf_pq", "diskann"])
 def test_lite_refuses_what_it_would_not_build(tmp_path: Path, index: str) -> None:
     gallery = small_gallery(tmp_path / "gallery", (5,))
     with pytest.raises(ConfigError, match=r"does not build .* flat, hnsw, ivf_flat"):
-        milvus.build(gallery, {"index": index})
-    assert not (gallery.index / "milvus.json").exists()
+        build(gallery, index=index)
+    assert not (tmp_path / "gallery" / "index" / "milvus.json").exists()
 
 
-def test_a_second_build_inserts_nothing_and_an_addition_only_itself(tmp_path: Path) -> None:
+def test_a_second_build_inserts_nothing_and_an_addition_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milvus, "BATCH", 50)
     gallery = small_gallery(tmp_path / "gallery", (300, 200))
     less = dataclasses.replace(gallery.info, parts=gallery.info.parts[:1])
-    first = Gallery(gallery.path, less)
-    milvus.build(first, {"index": "flat", "batch": 50})
-    milvus.build(first, {"index": "flat", "batch": 50})
+    first = Gallery(less, gallery.path, gallery.tables)
+    build(first, index="flat")
+    build(first, index="flat")
     assert rows_in(first) == list(range(300))
     with pytest.raises(DataError, match=r"holds 300 rows, .* has 500"):
-        milvus.open(gallery)
-    milvus.build(gallery, {"index": "hnsw", "batch": 50})
+        collection_of(gallery).opened()
+    # rows that went missing before the last are brought back
+    with opened(first) as collection:
+        collection.call("delete", ids=[3, 4, 5])
+    build(gallery, index="hnsw")
     assert rows_in(gallery) == list(range(500))
-    with milvus.open(gallery) as backend:
-        assert backend.kind == "HNSW"
-
-
-def test_rows_that_went_missing_before_the_last_are_brought_back(tmp_path: Path) -> None:
-    gallery = small_gallery(tmp_path / "gallery", (300,))
-    milvus.build(gallery, {"index": "flat", "batch": 50})
-    told = json.loads((gallery.index / "milvus.json").read_text())
-    with Server(place_of(gallery.index, ""), MilvusOptions()) as server:
-        Collection(server, told["collection"]).load()
-        server.call("deleting", lambda c: c.delete(told["collection"], ids=[3, 4, 5]))
-    milvus.build(gallery, {"index": "flat", "batch": 50})
-    assert rows_in(gallery) == list(range(300))
+    with opened(gallery) as collection:
+        assert collection.kind == "HNSW"
 
 
 def test_a_collection_of_another_gallery_is_refused(tmp_path: Path) -> None:
-    place = {"uri": str(tmp_path / "one.db"), "collection": "mine", "index": "flat"}
-    milvus.build(small_gallery(tmp_path / "a", (50,)), place)
-    with pytest.raises(DataError, match="another vector in row 0"):
-        milvus.build(small_gallery(tmp_path / "b", (60,), seed=1), place)
-    with pytest.raises(DataError, match="20 rows more"):
-        milvus.build(small_gallery(tmp_path / "c", (30,)), place)
+    gallery = small_gallery(tmp_path / "a", (50, 10))
+    build(gallery, index="flat")
+    less = dataclasses.replace(gallery.info, parts=gallery.info.parts[:1])
+    with pytest.raises(DataError, match="10 rows more"):
+        build(Gallery(less, gallery.path, gallery.tables), index="flat")
+    other = small_gallery(tmp_path / "b", (50, 10), seed=1)
+    stolen = dataclasses.replace(other.info.parts[0], sha256=gallery.info.parts[0].sha256)
+    info = dataclasses.replace(other.info, parts=(stolen, *other.info.parts[1:]))
+    (tmp_path / "b" / "index").symlink_to(tmp_path / "a" / "index")
+    with pytest.raises(DataError, match="other vectors than this gallery"):
+        build(Gallery(info, other.path, other.tables), index="flat")
 
 
 def test_a_build_that_was_killed_goes_on(tmp_path: Path) -> None:
-    gallery = small_gallery(tmp_path / "gallery", (3000, 2500))
+    gallery = small_gallery(tmp_path / "gallery", (1500, 1000))
     code = (
-        "from pathlib import Path; from mindeye.gallery import milvus, open_gallery; "
-        f"gallery = open_gallery(Path({str(gallery.path)!r})); "
-        "keep = milvus.Collection._sent\n"
-        "def told(*given):\n"
-        "    for row in keep(*given):\n"
-        "        print(row, flush=True)\n"
-        "        yield row\n"
-        "milvus.Collection._sent = told\n"
-        "milvus.build(gallery, {'index': 'flat', 'batch': 10})"
+        "from contextlib import closing; from mindeye.gallery import milvus; "
+        "from mindeye.gallery.config import IndexConfig; "
+        "from mindeye.gallery.gallery import Gallery; "
+        f"gallery = Gallery.open({str(gallery.path)!r}); "
+        "sent, milvus.BATCH = milvus.MilvusCollection._sent, 10\n"
+        "def telling(*given):\n"
+        "    for count in sent(*given):\n"
+        "        print(count, flush=True)\n"
+        "        yield count\n"
+        "milvus.MilvusCollection._sent = telling\n"
+        "config = IndexConfig('milvus', 'flat')\n"
+        "folder = gallery.path / 'index'\n"
+        "milvus.MilvusCollection(folder, gallery.info, gallery.vectors, config).build()"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert child.stdout is not None
-    while int(child.stdout.readline()) < 1000:
+    while int(child.stdout.readline()) < 500:
         pass
     # while it has the files, nobody else may
     with pytest.raises(ConfigError, match="another process has it, and it lets in one at a time"):
-        milvus.build(gallery, {"index": "flat"})
+        build(gallery, index="flat")
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert not (gallery.index / "milvus.json").exists()
+    assert not (tmp_path / "gallery" / "index" / "milvus.json").exists()
     with pytest.raises(DataError, match=r"milvus\.json is missing"):
-        milvus.open(gallery)
-    milvus.build(gallery, {"index": "flat"})
-    assert rows_in(gallery) == list(range(5500))
+        collection_of(gallery).opened()
+    build(gallery, index="flat")
+    assert rows_in(gallery) == list(range(2500))
     queries = queries_near(gallery)
-    exact = ExactBackend(gallery.vectors).search(queries, 16)
-    with milvus.open(gallery) as backend:
-        np.testing.assert_array_equal(backend.search(queries, 16).rows, exact.rows)
+    exact = ExactSearch(gallery.vectors).search(queries, 16)
+    with opened(gallery) as collection:
+        np.testing.assert_array_equal(collection.search(queries, 16).rows, exact.rows)
 
 
 def test_closing_lets_another_process_in(tmp_path: Path) -> None:
     gallery = small_gallery(tmp_path / "gallery", (20,))
-    milvus.build(gallery, {"index": "flat"})
-    milvus.open(gallery).close()
-    place = place_of(gallery.index, "")
+    build(gallery, index="flat")
+    opened(gallery).__exit__()
+    place = str(tmp_path / "gallery" / "index" / "milvus.db")
     code = f"from pymilvus import MilvusClient; MilvusClient({place!r}); print('in')"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.strip() == "in", answer.stderr
 
 
-def test_bad_options_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery = small_gallery(tmp_path / "gallery", (5,))
+def test_a_gallery_is_built_asked_and_grown_through_the_door(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((60, 8)).astype(np.float32)
+    np.save(tmp_path / "e.npy", vectors[:50])
+    gallery = built(tmp_path / "e.npy", tmp_path / "g", "milvus")
+    assert gallery.search(vectors[:50], 1)["id"].tolist() == [f"e:{i}" for i in range(50)]
+    gallery.add(vectors[50:], [f"new{i}" for i in range(10)])
+    assert gallery.search(vectors[50:], 1)["id"].tolist() == [f"new{i}" for i in range(10)]
+    assert json.loads((tmp_path / "g" / "index" / "milvus.json").read_text())["count"] == 60
+
+
+def test_bad_addresses_and_indices_are_named() -> None:
     bad = {
-        "no index 'tree'": {"index": "tree"},
-        "no option colour": {"colour": "red"},
-        "option batch of .* is no int": {"batch": "many"},
-        "option batch of a Milvus is 0": {"batch": 0},
-        "holds no user or password": {"uri": "http://me:secret@host:19530"},
-        "is no address of a Milvus": {"uri": "host:19530"},
-        "looks like http": {"uri": "ftp://host"},
+        "holds no user or password": "http://me:secret@host:19530",
+        "is no address of a Milvus": "host:19530",
+        "looks like http": "ftp://host",
     }
-    for problem, options in bad.items():
+    for problem, uri in bad.items():
         with pytest.raises(ConfigError, match=problem) as caught:
-            milvus.build(gallery, options)
+            IndexConfig("milvus", uri=uri)
         assert "secret" not in str(caught.value)
-    wide = dataclasses.replace(
-        gallery.info, space=dataclasses.replace(gallery.info.space, width=40_000)
-    )
-    with pytest.raises(ConfigError, match="40000 wide, Milvus takes 32768"):
-        milvus.build(Gallery(gallery.path, wide), {})
-    with pytest.raises(DataError, match="empty"):
-        milvus.build(Gallery(gallery.path, dataclasses.replace(gallery.info, parts=())), {})
+    with pytest.raises(ConfigError, match="no index 'tree'"):
+        milvus.kind_of(IndexConfig("milvus", "tree"))
+    with pytest.raises(ConfigError, match="no option 'colour'"):
+        IndexConfig.of("milvus", {"colour": "red"})
 
 
 def test_a_password_in_an_address_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -205,22 +199,10 @@ def test_a_password_in_an_address_is_refused_before_anything_is_written(tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_more_neighbours_than_milvus_gives_at_once_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gallery = small_gallery(tmp_path / "gallery", (9,))
-    milvus.build(gallery, {"index": "flat"})
-    monkeypatch.setattr(milvus, "MOST_FETCHED", 3)
-    with milvus.open(gallery) as backend:
-        assert backend.search(queries_near(gallery), 3).rows.shape == (7, 3)
-        with pytest.raises(UsageError, match="k is 4, a Milvus gives 3 at most"):
-            backend.search(queries_near(gallery), 4)
-
-
-def test_a_product_quantiser_has_codes_that_divide_the_width() -> None:
+def test_a_product_quantiser_has_codes_that_divide_the_width(tmp_path: Path) -> None:
+    collection = collection_of(small_gallery(tmp_path / "gallery", (5,)), index="ivf_pq")
     for width in (768, 1024, 30, 7, 11):
-        params = build_params("IVF_PQ", MilvusOptions(), 10_000, width)
-        assert width % params["m"] == 0
-        assert width // params["m"] <= 8
-    assert build_params("IVF_FLAT", MilvusOptions(), 40_000, 8) == {"nlist": 800}
-    assert build_params("IVF_FLAT", MilvusOptions(), 3, 8) == {"nlist": 1}
+        collection.vectors.width = width
+        codes = collection._build_params()["m"]
+        assert width % codes == 0
+        assert width // codes <= 8

@@ -8,24 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_galleries import picture, write_shard
+from made_galleries import built, picture, write_shard
 from PIL import Image
 
-from mindeye.data.images import to_images
+from mindeye.commands.gallery import lines_of_pictures
+from mindeye.commands.gallery_of_run import retrieved_pictures
 from mindeye.errors import DataError
-from mindeye.gallery.base import Matches
-from mindeye.gallery.build import BuildConfig, build_gallery
-from mindeye.gallery.query import queries_from, search_gallery
-from mindeye.gallery.second_order import is_without_pictures, neighbour_pictures, ranked, select
-from mindeye.gallery.second_order_strip import (
-    PICKED,
-    fitted,
-    retrieved_pictures,
-    write_selection_strip,
-)
-from mindeye.gallery.sources import SourceConfig
-from mindeye.gallery.strip import GAP, KEPT_SHARDS, SIDE
+from mindeye.gallery.pictures import GAP, PICKED, SIDE, fitted, write_sheet
+from mindeye.gallery.second_order import is_without_pictures, ranked, select
 from mindeye.targets.encoders import load_encoder
+from mindeye.targets.images import to_images
 
 ENCODER = load_encoder("pixels:32:16", device=torch.device("cpu"))
 GREYS = np.array([10, 90, 170, 250], dtype=np.uint8)
@@ -45,6 +37,10 @@ def tokens_of(pictures):
     return ENCODER.encode(to_images(pictures)).numpy()
 
 
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 def made(folder, pictures=PICTURES):
     """A gallery of the mean tokens of pictures that lie in DIR/p; 3 rows a part."""
     (folder / "p").mkdir(parents=True)
@@ -54,13 +50,13 @@ def made(folder, pictures=PICTURES):
     np.save(folder / "e.npy", tokens_of(pictures).mean(axis=1))
     table = {"id": [n[:2] for n in names], "where": names}
     pd.DataFrame(table).to_parquet(folder / "e.parquet")
-    return build_gallery(folder / "e.npy", folder / "g", BuildConfig()).gallery, folder / "p"
+    return built(folder / "e.npy", folder / "g"), folder / "p"
 
 
 def test_the_picture_seen_is_picked_where_the_first_order_cannot_tell(tmp_path):
     gallery, root = made(tmp_path)
     brain = tokens_of(PICTURES[[SEEN]])
-    found = search_gallery(gallery, queries_from(brain.mean(axis=1), gallery, "q"), 16).matches
+    found = gallery.searcher.search(unit(brain.mean(axis=1)), 16)
     assert np.ptp(found.scores) < 1e-3  # all alike: the first order is that of rounding
     assert found.rows[0, 0] != SEEN
     selection = select(gallery, found.rows, brain, ENCODER, root=root)
@@ -146,7 +142,7 @@ def test_names_in_a_table_lead_nowhere_else(tmp_path):
     (tmp_path / "p").mkdir()
     np.save(tmp_path / "e.npy", tokens_of(PICTURES[:1]).mean(axis=1))
     pd.DataFrame({"id": ["a"], "where": ["../outside.png"]}).to_parquet(tmp_path / "e.parquet")
-    gallery = build_gallery(tmp_path / "e.npy", tmp_path / "g", BuildConfig()).gallery
+    gallery = built(tmp_path / "e.npy", tmp_path / "g")
     with pytest.raises(DataError, match="is missing or not readable"):
         select(gallery, np.array([[0]]), tokens_of(PICTURES[:1]), ENCODER, root=tmp_path / "p")
 
@@ -165,45 +161,39 @@ def test_embeddings_alone_are_told_from_pictures_that_have_gone(tmp_path):
 def test_retrieved_pictures_have_the_size_of_what_was_seen(tmp_path):
     gallery, root = made(tmp_path)
     rows = np.array([3, 3, 9])
-    same = retrieved_pictures(gallery, rows, (32, 32), root=root)
+    same = retrieved_pictures(gallery, rows, (32, 32), root)
     np.testing.assert_array_equal(same, PICTURES[rows])
-    assert retrieved_pictures(gallery, rows, (20, 40), root=root).shape == (3, 20, 40, 3)
+    assert retrieved_pictures(gallery, rows, (20, 40), root).shape == (3, 20, 40, 3)
     with pytest.raises(DataError, match="query 1 has no answer"):
-        retrieved_pictures(gallery, np.array([0, -1]), (32, 32), root=root)
+        retrieved_pictures(gallery, np.array([0, -1]), (32, 32), root)
     wide = np.zeros((32, 96, 3), dtype=np.uint8)
     wide[:, 32:64] = 200  # the middle third is what is kept
     assert (fitted(wide, (32, 32)) == 200).all()
 
 
-def test_the_strip_frames_the_pick(tmp_path):
+def test_the_sheet_frames_the_pick_and_leaves_absent_pictures_grey(tmp_path):
     gallery, root = made(tmp_path)
-    rows = np.arange(16)[None]
-    matches = Matches(rows, np.ones((1, 16), np.float32))
+    (line,) = lines_of_pictures(gallery, np.array([[3, -1, 5]]), root=root)
+    assert line[1] is None
     path = tmp_path / "s.png"
-    picks = np.array([5])
-    assert write_selection_strip(gallery, PICTURES[[5]], matches, picks, path, root=root) == 1
+    write_sheet(path, [line], picks=[2])
     sheet = np.asarray(Image.open(path))
     framed = (sheet[GAP + SIDE // 2] == PICKED).all(axis=1)
-    step = SIDE + GAP
     starts = np.flatnonzero(framed[1:] & ~framed[:-1]) + 1
-    # the left and right edges of the sixth answer, and of the pick at the end of the line
-    expected = [GAP + 6 * step + GAP, GAP + 9 * step + 2 * GAP]
-    assert [int(s) for s in starts[::2]] == expected
+    # the left and right edges of the third tile
+    assert int(starts[0]) == GAP + 2 * (SIDE + GAP)
+    assert (sheet[GAP + SIDE // 2, GAP + SIDE + GAP + SIDE // 2] == 230).all()
 
 
-def test_pictures_come_out_of_more_shards_than_are_kept_open(tmp_path):
-    for n in range(10):
+def test_pictures_come_out_of_many_shards(tmp_path):
+    for n in range(5):
         write_shard(tmp_path / "s" / f"{n:05d}.tar", [2 * n, 2 * n + 1])
-    config = BuildConfig(reading=SourceConfig(encoder="zoo"))
-    gallery = build_gallery(tmp_path / "s", tmp_path / "g", config).gallery
+    gallery = built(tmp_path / "s", tmp_path / "g", encoder="zoo")
     zoo = load_encoder("zoo", device=torch.device("cpu"))
-    seen = [picture(n) for n in (19, 0, 7)]
+    seen = [picture(n) for n in (9, 0, 7)]
     brain = np.concatenate([zoo.encode(to_images(p[None])).numpy() for p in seen])
-    rows = np.tile(np.arange(20), (3, 1))
-    shards = {}
+    rows = np.tile(np.arange(10), (3, 1))
     found = select(gallery, rows, brain, zoo, batch_size=3)
-    assert rows[np.arange(3), found.picks].tolist() == [19, 0, 7]
-    neighbour_pictures(gallery, np.arange(20), shards=shards)
-    assert len(shards) == KEPT_SHARDS
-    same = retrieved_pictures(gallery, np.array([19, 0, 7]), (48, 64))
+    assert rows[np.arange(3), found.picks].tolist() == [9, 0, 7]
+    same = retrieved_pictures(gallery, np.array([9, 0, 7]), (48, 64), None)
     np.testing.assert_array_equal(same, np.stack(seen))

@@ -6,17 +6,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mindeye.commands.folders import need_path
-from mindeye.config.settings import run_config
 from mindeye.errors import UsageError
+from mindeye.gallery.config import BulkConfig, IndexConfig, SourceConfig
 
 if TYPE_CHECKING:
-    from mindeye.gallery.build import BuildConfig
-    from mindeye.gallery.bulk_plan import BulkConfig
-    from mindeye.gallery.sources import SourceConfig
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mindeye.gallery.exact import Matches
+    from mindeye.gallery.gallery import Gallery
+    from mindeye.gallery.pictures import Picture
+    from mindeye.gallery.queries import Queries
+
+SHOWN = 20
+"""Queries whose answers are printed; --json has all."""
+
+DRAWN = 50
+"""Queries whose answers are drawn."""
 
 
-def build(source: Path, *, out: Path, config: BuildConfig) -> str:
-    """Build a gallery of pictures, of shards, or of embeddings.
+def build(source: Path, *, out: Path, reading: SourceConfig, index: IndexConfig) -> str:
+    """Build a gallery.
 
     The source is a folder of pictures, of webdataset or img2dataset shards, or of embeddings
     (.npy, or img_emb and metadata as clip-retrieval writes them). A second call goes on where the
@@ -28,19 +38,21 @@ def build(source: Path, *, out: Path, config: BuildConfig) -> str:
         Pictures, shards or embeddings.
     out
         Folder of the gallery.
-    config
-        How the source is read, and what searches the gallery.
+    reading
+        How the source is read.
+    index
+        What searches the gallery.
 
     Examples
     --------
     $ mindeye gallery build pictures/ --out gallery --encoder zoo
     """
-    from mindeye.gallery.build import build_gallery
+    from mindeye.gallery.gallery import Gallery
 
-    return _ready(build_gallery(source, out, config))
+    return _ready(Gallery.build(source, out, reading.encoder, index, reading=reading))
 
 
-def add(folder: Path, source: Path, *, config: SourceConfig) -> str:
+def add(folder: Path, source: Path, *, reading: SourceConfig) -> str:
     """Add a source to a gallery; its pictures are embedded by the gallery's own encoder.
 
     Parameters
@@ -49,26 +61,20 @@ def add(folder: Path, source: Path, *, config: SourceConfig) -> str:
         Folder of the gallery.
     source
         Pictures, shards or embeddings.
-    config
+    reading
         How the source is read.
 
     Examples
     --------
     $ mindeye gallery add gallery more/ --id-prefix more:
     """
-    from mindeye.gallery.build import add_to_gallery
+    from mindeye.gallery.gallery import Gallery
 
-    return _ready(add_to_gallery(folder, source, config))
-
-
-def _ready(built: Any) -> str:
-    info = built.gallery.info
-    ready = f"{built.gallery.path} is ready: {info.count} x {info.width}, back-end {info.backend}"
-    return "\n".join([*built.notes, ready])
+    return _ready(Gallery.open(folder, unfinished=True).add(source, reading=reading))
 
 
 def info(folder: Path) -> str:
-    """Say what is in a gallery.
+    """Print what is in a gallery.
 
     Parameters
     ----------
@@ -81,9 +87,9 @@ def info(folder: Path) -> str:
     """
     from mindeye.commands.inspecting import facts_text
     from mindeye.gallery.check import describe
-    from mindeye.gallery.store import open_gallery
+    from mindeye.gallery.gallery import Gallery
 
-    return facts_text(describe(open_gallery(folder, unfinished=True)))
+    return facts_text(describe(Gallery.open(folder, unfinished=True)))
 
 
 def check(folder: Path) -> str:
@@ -99,9 +105,9 @@ def check(folder: Path) -> str:
     $ mindeye gallery check gallery
     """
     from mindeye.gallery.check import check_gallery
-    from mindeye.gallery.store import open_gallery
+    from mindeye.gallery.gallery import Gallery
 
-    return "\n".join([*check_gallery(open_gallery(folder)), f"{folder} is sound"])
+    return "\n".join([*check_gallery(Gallery.open(folder)), f"{folder} is sound"])
 
 
 def embed(shards: Path, *, out: Path, config: BulkConfig) -> str:
@@ -192,63 +198,117 @@ def search(
     """
     need_path(folder, "gallery")
     from mindeye.files import write_json
-    from mindeye.gallery.query import as_json, as_text, queries_of, search_gallery
-    from mindeye.gallery.store import open_gallery
-    from mindeye.gallery.strip import write_strip
+    from mindeye.gallery.gallery import Gallery
+    from mindeye.gallery.queries import queries_of
 
-    options = {"rerank": rerank, "nprobe": nprobe, "ef": ef}
-    opened = open_gallery(folder)
-    if opened.info.backend != "exact":
-        opened = opened.with_options(**options)
-    elif any(value is not None for value in options.values()):
-        raise UsageError(
-            f"{folder} is searched exactly: --rerank, --nprobe and --ef are of an index"
-        )
+    gallery = Gallery.open(folder).with_options(rerank=rerank, nprobe=nprobe, ef=ef)
     if query.is_dir():
-        from mindeye.commands.gallery_search import RunSearchConfig
+        from mindeye.commands.gallery_of_run import RunSearch, search_with_run
 
-        config = RunSearchConfig(k, second_order, first_order, root)
-        return _search_with_run(opened, query, pooled_run, config, (json, pictures, out))
+        how = RunSearch(k, second_order, first_order, pooled_run, root)
+        return search_with_run(gallery, query, how, json=json, pictures=pictures, out=out)
     for name, value in {"pooled-run": pooled_run, "root": root, "out": out}.items():
         if value is not None:
             raise UsageError(f"--{name} goes with a run as --query; leave it out")
-    queries = queries_of(query, opened, weights=weights)
-    answers = search_gallery(opened, queries, k)
-    lines = [*answers.notes, as_text(queries, answers)]
+    queries = queries_of(query, gallery.info.space, folder, weights=weights)
+    matches = gallery.nearest(queries, k)
+    notes = answer_notes(gallery, queries, k)
+    lines = [*notes, answers_text(gallery, queries, matches)]
     if json is not None:
-        write_json(json, as_json(opened, queries, answers))
+        write_json(json, answers_json(gallery, queries, matches, notes))
         lines.append(f"{json} holds all answers")
     if pictures is not None:
-        lines.append(f"{pictures} shows {write_strip(opened, answers, pictures)} pictures")
+        lines.append(f"{pictures} shows {draw_answers(gallery, matches, pictures)} pictures")
     return "\n".join(lines)
 
 
-def _search_with_run(
-    gallery: Any, run: Path, pooled: Path | None, config: Any, paths: tuple[Path | None, ...]
-) -> str:
-    from mindeye.commands.gallery_retrieved import (
-        answers_json,
-        answers_text,
-        draw_strip,
-        write_retrieved,
-    )
-    from mindeye.commands.gallery_search import search_with_run
-    from mindeye.files import write_json
-    from mindeye.runs import open_run
+def _ready(gallery: Gallery) -> str:
+    info = gallery.info
+    ready = f"{gallery.path} is ready: {info.count} x {info.width}, back-end {info.backend}"
+    return "\n".join([*gallery.notes, ready])
 
-    work = open_run(run, run_config)
-    other = open_run(pooled, run_config) if pooled is not None else None
-    answers = search_with_run(work, gallery, config, pooled_work=other)
-    lines = [*answers.found.notes, answers_text(answers)]
-    json, pictures, out = paths
-    if json is not None:
-        write_json(json, answers_json(work, gallery, answers))
-        lines.append(f"{json} holds all answers")
-    if pictures is not None:
-        shown = draw_strip(work, gallery, answers, pictures, config)
-        lines.append(f"{pictures} shows {shown} stimuli")
-    if out is not None:
-        same = write_retrieved(work, gallery, answers, out, config)
-        count = len(answers.rows)
-        lines.append(f"{out} holds the picks; {same} of {count} are the very picture seen")
+
+def answer_notes(gallery: Gallery, queries: Queries, k: int) -> list[str]:
+    """Return what is worth telling before the answers."""
+    notes = list(queries.notes)
+    if k > len(gallery):
+        notes.append(f"k is {k}, the gallery has {len(gallery)}; that many are given")
+    if not gallery.has_vectors:
+        notes.append(
+            "an index made elsewhere, without its vectors: scores are the index's own, not exact"
+        )
+    return notes
+
+
+def answers_json(
+    gallery: Gallery, queries: Queries, matches: Matches, notes: list[str]
+) -> dict[str, Any]:
+    """Return answers as JSON: an entry a query with its rows, scores, ids, captions and urls."""
+    answers = []
+    for name, rows, scores in zip(queries.names, matches.rows, matches.scores, strict=True):
+        there = rows >= 0
+        table = gallery.table(rows[there])
+        columns = {c: table[c].tolist() for c in ("id", "caption", "url", "where")}
+        found = {"rows": rows[there].tolist(), "scores": scores[there].astype(float).tolist()}
+        answers.append({"query": name, **found, **columns})
+    info = gallery.info
+    return {
+        "gallery": str(gallery.path),
+        "encoder": info.space.id,
+        "width": info.space.width,
+        "backend": info.backend,
+        "options": info.options,
+        "count": len(gallery),
+        "k": matches.rows.shape[1],
+        "notes": notes,
+        "queries": answers,
+    }
+
+
+def answers_text(gallery: Gallery, queries: Queries, matches: Matches) -> str:
+    """Return answers to the first queries as lines of text."""
+    lines = []
+    shown = zip(queries.names[:SHOWN], matches.rows, matches.scores, strict=False)
+    for name, rows, scores in shown:
+        lines.append(f"query {name}")
+        table = gallery.table(rows[rows >= 0])
+        for place, line in enumerate(table.to_dict("records")):
+            texts = "  ".join(" ".join(line[c].split())[:80] for c in ("id", "caption") if line[c])
+            head = f"  {place + 1:>3}  {scores[place]:.4f}  {line['row']:>10}"
+            lines.append(f"{head}  {texts}  {line['url']}".rstrip())
+    if len(queries.names) > SHOWN:
+        lines.append(f"and {len(queries.names) - SHOWN} more queries; --json has all")
     return "\n".join(lines)
+
+
+def draw_answers(gallery: Gallery, matches: Matches, path: Path) -> int:
+    """Draw answers, a line a query, best first; returns how many pictures are on the sheet.
+
+    Raises
+    ------
+    DataError
+        If not one picture is at hand.
+    """
+    from mindeye.errors import DataError
+    from mindeye.gallery.pictures import write_sheet
+
+    lines = lines_of_pictures(gallery, matches.rows[:DRAWN])
+    shown = sum(picture is not None for line in lines for picture in line)
+    if not shown:
+        raise DataError(
+            f"none of the pictures is on this machine below the sources of {gallery.path}; leave "
+            "out --pictures"
+        )
+    write_sheet(path, lines)
+    return shown
+
+
+def lines_of_pictures(
+    gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
+) -> list[list[Picture | None]]:
+    """Return the pictures of rows (Q, k), None where there is none; each shard is opened once."""
+    import numpy as np
+
+    unique = np.unique(rows)
+    found = dict(zip(unique.tolist(), gallery.pictures(unique, root=root), strict=True))
+    return [[found[row] for row in line] for line in rows.tolist()]

@@ -1,18 +1,146 @@
-"""Bulk embedding: shards of pictures to precomputed embeddings, on one machine or on many."""
+"""Bulk embedding: shards of pictures to precomputed embeddings, on one machine or on many.
+
+::
+
+    OUT/bulk.json                          encoder, width, digits, names of the shards in order
+        img_emb/img_emb_00000.npy          (n, D) float16, unit vectors of the first shard
+        metadata/metadata_00000.parquet    n rows: image_path, caption, url, key, shard
+
+This is the layout that clip-retrieval writes (its `OutputSink`, clip_inference/writer.py) and
+LAION's embeddings were published in; not checked against published files here. A shard keeps its
+number for good, so that a second call, with more shards or fewer broken ones, goes on. Workers of
+Ray write the files themselves: on several machines SHARDS, OUT and the weights have to be on a file
+system that all of them see.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from mindeye.errors import ConfigError, DataError, MindEyeError, MissingDependencyError
-from mindeye.gallery.bulk_plan import BulkConfig, Job, Outcome, find_shards, finished, plan_jobs
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mindeye.errors import (
+    ConfigError,
+    DataError,
+    MindEyeError,
+    MissingDependencyError,
+    NumericalError,
+    UsageError,
+)
+from mindeye.files import open_array, read_json, write_array, write_json
+from mindeye.gallery.config import BulkConfig
+from mindeye.gallery.shards import PictureSample, read_shard
+from mindeye.gallery.sources import shards_in, square
+from mindeye.gallery.tables import arrow, write_table
 from mindeye.progress import track
+from mindeye.targets.encoders import Encoder, load_encoder
+from mindeye.targets.images import to_images
 
-NAMED = 5
-"""Broken shards whose reason is told in full; of others only the name."""
+DESCRIPTION = "bulk.json"
+FORMAT = "mindeye gallery embed 1"
+
+MARK = b"mindeye"
+"""Key of a table's schema metadata that says which shard and encoder its rows are of."""
+
+FEWEST_DIGITS = 5
+"""Of a shard's number in file names; img2dataset numbers its shards with as many."""
+
+NAMED, NAMED_SHARDS = 20, 5
+"""Samples left out of a shard that are named, and broken shards whose reason is."""
+
+TRIES = 3
+"""Workers that may die of a shard before it is given up."""
+
+OBJECT_STORE = 128 << 20
+"""Bytes; jobs and outcomes are a few hundred bytes each, pictures never pass through the store."""
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard and the pair of files that it becomes.
+
+    Parameters
+    ----------
+    shard
+        The tar file.
+    vectors, table
+        The pair of files.
+    encoder
+        Id, fingerprint and width of the encoder.
+    """
+
+    shard: Path
+    vectors: Path
+    table: Path
+    encoder: dict[str, Any]
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What the table says of its shard and encoder; raises OSError without the shard."""
+        size = self.shard.stat().st_size
+        return {"shard": self.shard.name, "bytes": size, "encoder": self.encoder}
+
+    def finished(self) -> Outcome | None:
+        """Return the outcome of a shard whose pair of files is there and whole, else None.
+
+        A pair counts if its table is of this very shard, by name and size, and of this encoder,
+        and has as many rows as there are vectors.
+        """
+        pa, parquet = arrow()
+        if not (self.vectors.is_file() and self.table.is_file()):
+            return None
+        try:
+            facts = parquet.read_metadata(self.table)
+            said = json.loads((facts.metadata or {})[MARK])
+            left_out, lost = tuple(said.pop("left_out")), said.pop("lost")
+            vectors = open_array(self.vectors, "")
+            whole = vectors.shape == (facts.num_rows, self.encoder["width"])
+            if not whole or vectors.dtype != np.float16 or said != self.mark:
+                return None
+        except (pa.ArrowException, OSError, ValueError, KeyError, DataError):
+            return None
+        return Outcome(self.shard.name, facts.num_rows, lost, left_out)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a shard, or of all of them.
+
+    Parameters
+    ----------
+    shard
+        Name of the shard.
+    rows
+        Number of its embeddings on disk.
+    lost
+        Number of its samples without a readable picture.
+    left_out
+        Why, for the first of them.
+    problem
+        Why there are no embeddings of it; empty if there are.
+    stop
+        Whether the problem is one of the machine and not of the shard, so that no other shard
+        would fare better.
+    """
+
+    shard: str
+    rows: int = 0
+    lost: int = 0
+    left_out: tuple[str, ...] = ()
+    problem: str = ""
+    stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,13 +150,13 @@ class Embedded:
     Parameters
     ----------
     rows
-        Embeddings on disk, of all shards.
+        Number of embeddings on disk, of all shards.
     done, before
-        Shards that were embedded by this call and by earlier ones.
+        Numbers of shards that were embedded by this call and by earlier ones.
     lost
-        Samples without a readable picture.
+        Number of samples without a readable picture.
     left_out
-        Why, of the first of every shard.
+        Why, for the first of every shard.
     """
 
     rows: int
@@ -38,7 +166,7 @@ class Embedded:
     left_out: tuple[str, ...]
 
 
-def embed_shards(source: Path, out: Path, config: BulkConfig) -> Embedded:
+def embed_shards(source: str | Path, out: str | Path, config: BulkConfig) -> Embedded:
     """Embed the pictures of shards, one pair of files a shard; what is done already is skipped.
 
     Parameters
@@ -46,9 +174,9 @@ def embed_shards(source: Path, out: Path, config: BulkConfig) -> Embedded:
     source
         Folder of .tar shards (webdataset, img2dataset), or one of them.
     out
-        Folder to write, see `mindeye.gallery.bulk_plan`; `mindeye gallery build` takes it.
+        Folder to write; `mindeye gallery build` takes it.
     config
-        By what, and on how many workers. Vectors are the same with and without Ray.
+        The encoder, and how many workers. Vectors are the same with and without Ray.
 
     Raises
     ------
@@ -57,76 +185,271 @@ def embed_shards(source: Path, out: Path, config: BulkConfig) -> Embedded:
     UsageError
         If `out` holds embeddings of another encoder.
     MissingDependencyError
-        If pyarrow or Ray is not installed.
+        If pyarrow, webdataset or Ray is not installed.
     ConfigError, CheckpointError
         If the encoder is unknown or not there, or there is no Ray at the address.
     MindEyeError
         If the disk is full, or Ray gives the job up.
     """
-    _need_pyarrow()
-    shards = find_shards(source)
-    from mindeye.gallery.bulk_shard import encoder_of, facts_of
-
+    arrow()
+    shards = shards_in(Path(source))
+    if not shards:
+        raise DataError(f"no shards at {source}; give a folder of .tar files, or one of them")
     # Loaded here even if workers load it again: an encoder that is not there is told at once.
-    facts = facts_of(encoder_of(config, "cpu"))
-    jobs = plan_jobs(shards, out, facts)
-    before = [outcome for job in jobs if (outcome := finished(job)) is not None]
+    jobs = plan_jobs(shards, Path(out), ShardEmbedder(config, "cpu").facts)
+    before = [outcome for job in jobs if (outcome := job.finished()) is not None]
     names = {outcome.shard for outcome in before}
     left = [job for job in jobs if job.shard.name not in names]
     now = list(track(_outcomes(left, config), "embed", total=len(jobs), done=len(before)))
-    _refuse_broken(now, len(jobs))
+    broken = sorted((o for o in now if o.problem), key=lambda outcome: outcome.shard)
+    if broken:
+        why = [o.problem for o in broken[:NAMED_SHARDS]] + [o.shard for o in broken[NAMED_SHARDS:]]
+        raise DataError(
+            f"{len(broken)} of {len(jobs)} shards could not be embedded, the others are done: "
+            f"{'; '.join(why)}. The same command goes on with those once they are whole"
+        )
     every = [*before, *now]
     lines = tuple(line for outcome in every for line in outcome.left_out)
     rows, lost = sum(outcome.rows for outcome in every), sum(outcome.lost for outcome in every)
     return Embedded(rows, len(now), len(before), lost, lines)
 
 
-def _need_pyarrow() -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("pyarrow", "gallery") from error
+def plan_jobs(shards: Sequence[Path], out: Path, encoder: dict[str, Any]) -> list[ShardJob]:
+    """Give every shard its pair of files and write down which is whose.
+
+    Raises
+    ------
+    UsageError
+        If `out` holds embeddings of another encoder, or its numbers have too few digits.
+    DataError
+        If its description is damaged.
+    """
+    place, known, digits = out / DESCRIPTION, [], 0
+    if place.exists():
+        try:
+            content = read_json(place)
+            theirs, known, digits = content["encoder"], content["shards"], content["digits"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{place} is damaged ({error!r}); embed into another folder, or delete this one"
+            ) from error
+        if theirs != encoder:
+            raise UsageError(
+                f"{out} holds embeddings of {_named(theirs)}, asked is {_named(encoder)}; embed "
+                "into another folder"
+            )
+    names = [*known, *(s.name for s in shards if s.name not in set(known))]
+    needed = len(str(len(names) - 1))
+    digits = digits or max(FEWEST_DIGITS, needed)
+    if needed > digits:
+        raise UsageError(
+            f"{out} numbers its shards with {digits} digits, which {len(names)} do not fit; "
+            "embed the new ones into another folder"
+        )
+    if names != known:
+        content = {"format": FORMAT, "encoder": encoder, "digits": digits, "shards": names}
+        write_json(place, content)
+    jobs, places = [], {name: place for place, name in enumerate(names)}
+    for shard in shards:
+        number = f"{places[shard.name]:0{digits}d}"
+        vectors = out / "img_emb" / f"img_emb_{number}.npy"
+        table = out / "metadata" / f"metadata_{number}.parquet"
+        jobs.append(ShardJob(shard, vectors, table, encoder))
+    return jobs
 
 
-def _outcomes(jobs: Sequence[Job], config: BulkConfig) -> Iterator[Outcome]:
+class ShardEmbedder:
+    """Embeds shards, one call each, here or in a worker of Ray; loads its encoder once.
+
+    Parameters
+    ----------
+    config
+        The encoder.
+    device
+        Where it runs, ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, config: BulkConfig, device: str) -> None:
+        self.config, self.device = config, device
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder, one vector a picture; raises what `load_encoder` raises."""
+        weights = Path(self.config.weights) if self.config.weights else None
+        device, name = torch.device(self.device), self.config.encoder
+        return load_encoder(name, device=device, tokens="pooled", weights=weights)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What embeddings say of their encoder."""
+        encoder = self.encoder
+        return {"id": encoder.id, "fingerprint": encoder.fingerprint, "width": encoder.width}
+
+    def embed(self, job: ShardJob) -> Outcome:
+        """Write the pair of files of a shard, unless it is there; never raises a named error."""
+        try:
+            if self.facts != job.encoder:
+                problem = (
+                    f"a worker has {_named(self.facts)}, this job began with "
+                    f"{_named(job.encoder)}; all machines need the same weights and versions"
+                )
+                return Outcome(job.shard.name, problem=problem, stop=True)
+            return job.finished() or self._embed(job)
+        except MindEyeError as error:
+            stop = not isinstance(error, DataError)
+            return Outcome(job.shard.name, problem=str(error), stop=stop)
+
+    def _embed(self, job: ShardJob) -> Outcome:
+        for path in (job.vectors, job.table):  # left half-written by a worker that was killed
+            for left in path.parent.glob(f".{path.name}.*"):
+                left.unlink(missing_ok=True)
+        vectors, lines, lost = [], [], []
+        samples = read_shard(job.shard)
+        while batch := list(islice(samples, self.config.batch_size)):
+            lost += [sample for sample in batch if isinstance(sample, str)]
+            good = [sample for sample in batch if not isinstance(sample, str)]
+            if good:
+                vectors.append(self._unit(good, job.shard))
+                lines += [(sample.key, sample.caption, sample.url) for sample in good]
+        if not lines:
+            raise DataError(f"{job.shard} has no readable picture; the first: {lost[:1]}")
+        write_array(job.vectors, np.concatenate(vectors))
+        name, texts = job.shard.name, pd.DataFrame(lines, columns=["key", "caption", "url"])
+        texts["image_path"], texts["shard"] = f"{name}/" + texts["key"], name
+        mark = {**job.mark, "lost": len(lost), "left_out": lost[:NAMED]}
+        # The table comes last: with it the pair counts.
+        columns = ["image_path", "caption", "url", "key", "shard"]
+        write_table(job.table, texts[columns], {MARK: json.dumps(mark).encode()})
+        return Outcome(name, len(lines), len(lost), tuple(lost[:NAMED]))
+
+    def _unit(self, samples: list[PictureSample], shard: Path) -> NDArray[np.float16]:
+        """Return unit vectors (N, D) of pictures."""
+        images = torch.cat([square(to_images(s.picture[None]), self.encoder) for s in samples])
+        vectors = self.encoder.encode(images)[:, 0].double()
+        norms = vectors.norm(dim=-1, keepdim=True)
+        usable = (norms.isfinite() & (norms > 0)).flatten()
+        if not usable.all():
+            raise NumericalError(
+                f"{self.encoder.id} gives a vector that is zero or not finite for sample "
+                f"{samples[int((~usable).nonzero()[0])].key} of {shard}"
+            )
+        # In double precision, so that a half is rounded once.
+        unit: NDArray[np.float16] = (vectors / norms).numpy().astype(np.float16)
+        return unit
+
+
+def _named(encoder: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in encoder.items())
+
+
+def _outcomes(jobs: Sequence[ShardJob], config: BulkConfig) -> Iterator[Outcome]:
     """Yield what becomes of every job; raises MindEyeError if the machine is what fails."""
     if not jobs:
         return
     # Closed at once, whatever happens: with it, what was started of Ray stops.
-    with closing(_here(jobs, config) if config.workers == 0 else _there(jobs, config)) as outcomes:
+    run = _here(jobs, config) if config.workers == 0 else on_ray(jobs, config)
+    with contextlib.closing(run) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             if outcome.stop:
                 raise MindEyeError(f"{outcome.problem}; the shards that are done stay")
             yield outcome
 
 
-def _here(jobs: Sequence[Job], config: BulkConfig) -> Generator[Outcome, None, None]:
-    import torch
-
-    from mindeye.gallery.bulk_shard import ShardEmbedder
-
+def _here(jobs: Sequence[ShardJob], config: BulkConfig) -> Iterator[Outcome]:
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:
         raise ConfigError("device=cuda, but torch finds no CUDA device; set device=cpu")
     auto = "cuda" if has_cuda else "cpu"
-    embed = ShardEmbedder(config, auto if config.device == "auto" else config.device)
-    yield from map(embed, jobs)
-
-
-def _there(jobs: Sequence[Job], config: BulkConfig) -> Generator[Outcome, None, None]:
-    from mindeye.gallery.bulk_ray import embed_on_ray
-
-    yield from embed_on_ray(jobs, config)
-
-
-def _refuse_broken(outcomes: Sequence[Outcome], count: int) -> None:
-    """Raise DataError if some shards are broken; the others are on disk by now."""
-    broken = sorted((o for o in outcomes if o.problem), key=lambda outcome: outcome.shard)
-    if not broken:
-        return
-    told = [outcome.problem for outcome in broken[:NAMED]]
-    told += [outcome.shard for outcome in broken[NAMED:]]
-    raise DataError(
-        f"{len(broken)} of {count} shards could not be embedded, the others are done: "
-        f"{'; '.join(told)}. The same command goes on with those once they are whole"
+    yield from map(
+        ShardEmbedder(config, auto if config.device == "auto" else config.device).embed, jobs
     )
+
+
+def on_ray(
+    jobs: Sequence[ShardJob], config: BulkConfig, embedder: type = ShardEmbedder
+) -> Iterator[Outcome]:
+    """Yield outcomes as workers of Ray bring them, in no order.
+
+    A worker that dies is started again by Ray and its shard given out again, as often as `TRIES`
+    says. Files are written atomically and a shard that is there is skipped, so nothing comes twice.
+
+    Parameters
+    ----------
+    jobs
+        Shards that are left to do.
+    config
+        Number of workers and address of Ray.
+    embedder
+        Class whose method `embed` does the work.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Ray is not installed.
+    ConfigError
+        If there is no Ray at the address, or it has no GPU.
+    """
+    with _ray(config) as ray:
+        gpus = ray.cluster_resources().get("GPU", 0)
+        if config.device == "cuda" and not gpus:
+            raise ConfigError("device=cuda, but Ray has no GPU; set device=cpu")
+        device = "cuda" if gpus and config.device != "cpu" else "cpu"
+        remote = ray.remote(
+            num_cpus=1,
+            num_gpus=1 if device == "cuda" else 0,
+            max_restarts=-1,
+            max_task_retries=TRIES - 1,
+        )(embedder)
+        free = [remote.remote(config, device) for _ in range(min(config.workers, len(jobs)))]
+        left = list(reversed(jobs))
+        busy: dict[Any, tuple[Any, ShardJob]] = {}
+        while left or busy:
+            while free and left:
+                worker, job = free.pop(), left.pop()
+                busy[worker.embed.remote(job)] = worker, job
+            (done,), _ = ray.wait(list(busy), num_returns=1)
+            worker, job = busy.pop(done)
+            free.append(worker)
+            try:
+                yield ray.get(done)
+            except ray.exceptions.RayError as error:
+                reason = f"{type(error).__name__}; out of memory?"
+                problem = f"{job.shard}: {TRIES} workers died while they embedded it ({reason})"
+                yield Outcome(job.shard.name, problem=problem)
+
+
+@contextlib.contextmanager
+def _ray(config: BulkConfig) -> Iterator[Any]:
+    """Yield Ray, connected and quiet; what was started here is stopped again."""
+    # Read when Ray is imported or started: nothing is sent home, and its processes' own log stays
+    # off our standard error; what matters comes as an exception.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError("ray", "ray") from error
+    is_ours = not ray.is_initialized()
+    given: dict[str, Any] = {"address": config.address}
+    if config.address == "local":
+        # Ray hands out one CPU a worker; more workers than cores would wait for ever.
+        cores = max(config.workers, os.cpu_count() or 1)
+        given |= {
+            "num_cpus": cores,
+            "object_store_memory": OBJECT_STORE,
+            "include_dashboard": False,
+        }
+    try:
+        if is_ours:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **given)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise ConfigError(
+            f"no Ray at address={config.address} ({reason}); start one with `ray start --head`, "
+            "or set address=local"
+        ) from error
+    try:
+        yield ray
+    finally:
+        if is_ours:
+            ray.shutdown()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mindeye.errors import DataError
 from mindeye.files import sha256
-from mindeye.gallery.base import row_norms
 from mindeye.gallery.build import notes_of
-from mindeye.gallery.seen import Seen
-from mindeye.gallery.store import Gallery, table_path, vectors_path
+from mindeye.gallery.gallery import Gallery
+from mindeye.gallery.store import IdSet, table_path, vectors_path
+from mindeye.gallery.vectors import with_norms
 from mindeye.progress import track
 
 SAMPLED = 64
-"""Own vectors that are looked up."""
+"""Vectors of the gallery that are looked up."""
 
 WELL_FOUND = 0.9
 """Share of them that an index which is not exact must find first."""
@@ -27,29 +28,28 @@ HALF_ROUNDING = 2e-3
 def describe(gallery: Gallery) -> dict[str, Any]:
     """Return what is in a gallery, by name."""
     info, space = gallery.info, gallery.info.space
-    told = " ".join(
+    options = " ".join(
         f"{n}={v}" for n, v in info.options.items() if v not in ("", 0, -1) and n != "uri"
     )
     facts: dict[str, Any] = {
         "vectors": f"{len(gallery)} x {info.width}",
         "encoder": f"{space.id or 'not told'} ({space.said})",
-        "back-end": f"{info.backend} {told}".strip(),
-        "parts": sum(1 for part in info.parts if part.rows),
+        "back-end": f"{info.backend} {options}".strip(),
+        "parts": len(info.filled),
     }
     if gallery.has_vectors:
         facts["on disk"] = f"{len(gallery) * info.width * 2 / 1e6:.1f} MB of float16"
-        for source in dict.fromkeys(part.source for part in info.parts):
-            rows = sum(p.rows for p in info.parts if p.source == source)
-            cut = "" if source in info.complete else ", cut off"
-            facts.setdefault("source", f"{source} ({rows}{cut})")
-            if facts["source"] != f"{source} ({rows}{cut})":
-                facts["source"] += f"; {source} ({rows}{cut})"
+        rows = {part.source: 0 for part in info.parts}
+        for part in info.parts:
+            rows[part.source] += part.rows
+        facts["source"] = "; ".join(
+            f"{source} ({count}{'' if source in info.complete else ', cut off'})"
+            for source, count in rows.items()
+        )
     else:
         facts["vectors"] += ", in the index alone"
     notes = notes_of(info)
-    if notes:
-        facts["notes"] = "; ".join(notes)
-    return facts
+    return {**facts, "notes": "; ".join(notes)} if notes else facts
 
 
 def check_gallery(gallery: Gallery) -> list[str]:
@@ -60,21 +60,19 @@ def check_gallery(gallery: Gallery) -> list[str]:
     DataError
         At the first thing that is not: a checksum, a count, ids, norms, the index.
     """
-    lines = []
-    if gallery.has_vectors:
-        lines.append(_check_files(gallery))
-        lines.append(_check_norms(gallery))
-    lines.append(_check_ids(gallery))
-    lines.append(_check_search(gallery) if gallery.has_vectors else _check_index(gallery))
-    return lines
+    if not gallery.has_vectors or gallery.path is None:
+        size = f"{len(gallery)} vectors of width {gallery.info.width}"
+        return [_check_ids(gallery), f"the index opens and holds {size}"]
+    files = _check_files(gallery, gallery.path)
+    return [files, _check_norms(gallery), _check_ids(gallery), _check_search(gallery)]
 
 
-def _check_files(gallery: Gallery) -> str:
-    parts = [part for part in gallery.info.parts if part.rows]
+def _check_files(gallery: Gallery, folder: Path) -> str:
+    parts = gallery.info.filled
     for part in track(parts, "checksums"):
         for path, expected in (
-            (vectors_path(gallery.path, part.name), part.sha256),
-            (table_path(gallery.path, part.name), part.table_sha256),
+            (vectors_path(folder, part.name), part.sha256),
+            (table_path(folder, part.name), part.table_sha256),
         ):
             if not path.is_file():
                 raise DataError(f"{path} is missing; restore it or build the gallery again")
@@ -88,7 +86,7 @@ def _check_files(gallery: Gallery) -> str:
 def _check_norms(gallery: Gallery) -> str:
     vectors = gallery.vectors
     for first, chunk in track(vectors.chunks(16_384), "norms", total=vectors.chunk_count(16_384)):
-        off = ~(np.abs(row_norms(chunk) - 1) <= HALF_ROUNDING)  # so put, NaN is off too
+        off = ~(np.abs(with_norms(chunk)[1] - 1) <= HALF_ROUNDING)  # so put, NaN is off too
         if off.any():
             raise DataError(
                 f"{gallery.path}: the vector of row {first + int(off.argmax())} is not of norm 1; "
@@ -98,40 +96,34 @@ def _check_norms(gallery: Gallery) -> str:
 
 
 def _check_ids(gallery: Gallery) -> str:
-    seen = Seen(lambda rows: gallery.metadata(rows)["id"].tolist())
-    for first, ids in gallery.rows.ids():
-        fresh = seen.new(ids)
+    known = IdSet()
+    for first, ids in gallery.tables.ids():
+        fresh = known.new(ids)
         if not fresh.all():
             row = int((~fresh).argmax())
             what = f"the id {ids[row]!r} of row {first + row} is there twice"
             if gallery.has_vectors:
                 raise DataError(f"{gallery.path}: {what}; build the gallery again")
             return f"{what}, as whoever made the index left it"
-        seen.add(ids, first)
-    return f"{len(gallery.rows)} ids, no two alike"
+        known.add(ids)
+    return f"{len(gallery)} ids, no two alike"
 
 
 def _check_search(gallery: Gallery) -> str:
     """Look sampled vectors up: each must find itself, or its equal, first."""
     count = min(SAMPLED, len(gallery))
     rows = np.linspace(0, len(gallery) - 1, count).astype(np.int64)
-    own = gallery.vectors.take(rows)
-    own = own / row_norms(own)[:, None]
-    matches = gallery.backend().search(own, 1)
+    own, norms = with_norms(gallery.vectors.take(rows))
+    own = own / norms[:, None]
+    nearest = gallery.searcher.search(own, 1).rows[:, 0]
     # An equal vector at another row is as good an answer.
-    found = gallery.vectors.take(np.maximum(matches.rows[:, 0], 0))
-    same = (matches.rows[:, 0] >= 0) & (np.einsum("nd,nd->n", found, own) > 1 - 2e-3)
-    share = float(same.mean())
+    same = np.einsum("nd,nd->n", gallery.vectors.take(np.maximum(nearest, 0)), own) > 1 - 2e-3
+    same &= nearest >= 0
     exact = gallery.info.backend == "exact" or gallery.info.options.get("index") == "flat"
-    if share < (1.0 if exact else WELL_FOUND):
+    if same.mean() < (1.0 if exact else WELL_FOUND):
         raise DataError(
             f"{gallery.path}: of {count} of its own vectors only {int(same.sum())} find "
             "themselves; delete its folder index and build again, or search further (--nprobe, "
             "--ef)"
         )
     return f"{int(same.sum())} of {count} of its own vectors find themselves first"
-
-
-def _check_index(gallery: Gallery) -> str:
-    gallery.backend()
-    return f"the index opens and holds {len(gallery)} vectors of width {gallery.info.width}"

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from mindeye.config.fingerprints import config_hash
 from mindeye.errors import ConfigError, DataError, MissingDependencyError
 from mindeye.files import atomic_path, read_json, write_json
-from mindeye.gallery.base import Matches
-from mindeye.gallery.faiss_options import CODES, FaissOptions, faiss_options
-from mindeye.gallery.ranking import best_first, rescored
-from mindeye.gallery.store import Gallery, Info
+from mindeye.gallery.config import IndexConfig
+from mindeye.gallery.exact import Matches, best_first, rescored
+from mindeye.gallery.faiss_options import CODES, building, factory, reach
+from mindeye.gallery.store import Info
 from mindeye.gallery.vectors import Vectors
 from mindeye.progress import track
 
@@ -35,20 +35,18 @@ KEEP_EVERY = 300.0
 """Seconds after which a build that is cut off has lost nothing older."""
 
 
-class FaissBackend:
+class FaissSearch:
     """Asks an index of faiss and scores its first results exactly.
 
     Parameters
     ----------
     index
-        Of faiss, over rows 0..G-1.
+        Index of faiss over rows 0..G-1.
     vectors
-        To score by; None where there are none, then scores are the index's own.
+        Vectors to score by; None where there are none, then scores are the index's own.
     reach
-        Results of the index that are scored again, 0 for none.
+        Number of results of the index that are scored again, 0 for none.
     """
-
-    name = "faiss"
 
     def __init__(self, index: Any, vectors: Vectors | None, *, reach: int) -> None:
         self.index, self.vectors = index, vectors
@@ -56,7 +54,7 @@ class FaissBackend:
         self.is_distance = index.metric_type == _faiss().METRIC_L2
 
     def search(self, queries: NDArray[np.float32], k: int) -> Matches:
-        """Return the k nearest rows of queries (Q, D), as `Backend.search`."""
+        """Return the k nearest rows of queries (Q, D), as `Search.search`."""
         if queries.shape[1] != self.index.d:
             raise DataError(f"queries of width {queries.shape[1]}, the index has {self.index.d}")
         k = min(k, self.index.ntotal)
@@ -69,40 +67,53 @@ class FaissBackend:
         return best_first(rows, scores, k)
 
 
-def build(gallery: Gallery, options: Mapping[str, Any]) -> None:
+def build_index(folder: Path, info: Info, vectors: Vectors, config: IndexConfig) -> None:
     """Make the index of a gallery, or add to it what it lacks.
 
     Vectors are read a chunk at a time; memory is that of the index and of the training sample. A
     call that was cut off goes on with what the index had.
+
+    Parameters
+    ----------
+    folder
+        The gallery's folder ``index``.
+    info, vectors
+        Description and vectors of the gallery.
+    config
+        Which index, and how it is trained.
 
     Raises
     ------
     ConfigError
         If an option does not fit, or faiss's factory knows no such index.
     DataError
-        If there are too few vectors to train on, or too many for this machine's memory.
+        If there are too few vectors to train on.
     MissingDependencyError
         If faiss is not installed.
     """
-    info = gallery.info
-    chosen = faiss_options(options).resolved(info.count)
-    known = _known(gallery.index, chosen, info)
-    path, partial = gallery.index / "index.faiss", gallery.index / "partial.faiss"
+    options = building(config)
+    path, known = folder / "index.faiss", _known(folder, options, info)
     if known is not None and known["rows"] == info.count and path.is_file():
         return
-    _refuse_too_large(chosen, info)
-    index = _begun(gallery, chosen, known)
-    _fill(index, gallery.vectors, partial, key=_key(chosen, info))
-    (gallery.index / "index.json").unlink(missing_ok=True)
+    partial = folder / "partial.faiss"
+    noted, key = partial.with_suffix(".json"), config_hash(options, _content(info))
+    if partial.is_file() and noted.is_file() and _json(noted).get("key") == key:
+        index = _whole(partial)
+    elif known is not None and path.is_file():
+        index = _whole(path)
+    else:
+        index = _trained(info, vectors, config)
+    _fill(index, vectors, partial, key)
+    (folder / "index.json").unlink(missing_ok=True)
     _write(index, path)
-    content = {"options": chosen.building(), "rows": info.count, "parts": len(info.parts)}
-    write_json(gallery.index / "index.json", {**content, "content": _content(info)})
+    content = {"options": options, "rows": info.count, "parts": len(info.parts)}
+    write_json(folder / "index.json", {**content, "content": _content(info)})
     partial.unlink(missing_ok=True)
-    partial.with_suffix(".json").unlink(missing_ok=True)
+    noted.unlink(missing_ok=True)
 
 
-def open(gallery: Gallery) -> FaissBackend:
-    """Open a gallery's index, memory-mapped.
+def open_index(folder: Path, info: Info, vectors: Vectors, config: IndexConfig) -> FaissSearch:
+    """Open a gallery's index, memory-mapped; arguments as of `build_index`.
 
     Raises
     ------
@@ -111,26 +122,21 @@ def open(gallery: Gallery) -> FaissBackend:
     MissingDependencyError
         If faiss is not installed.
     """
-    if gallery.outside is not None:
-        from mindeye.gallery.opened import open_outside
-
-        return open_outside(gallery)
-    chosen = faiss_options(gallery.info.options).resolved(len(gallery))
-    known = _known(gallery.index, chosen, gallery.info)
-    if known is None or known["rows"] != len(gallery):
+    known = _known(folder, building(config), info)
+    if known is None or known["rows"] != info.count:
         has = "no index" if known is None else f"an index of {known['rows']} vectors"
         raise DataError(
-            f"{gallery.path} has {len(gallery)} vectors and {has}; run `mindeye gallery build` "
+            f"{folder.parent} has {info.count} vectors and {has}; run `mindeye gallery build` "
             "with the same source again"
         )
-    index = read_index(gallery.index / "index.faiss")
-    if index.ntotal != len(gallery) or index.d != gallery.info.width:
+    index = read_index(folder / "index.faiss")
+    if index.ntotal != info.count or index.d != info.width:
         raise DataError(
-            f"{gallery.index}/index.faiss holds {index.ntotal} vectors of width {index.d}, the "
-            f"gallery {len(gallery)} of {gallery.info.width}; delete index.json and build again"
+            f"{folder}/index.faiss holds {index.ntotal} vectors of width {index.d}, the "
+            f"gallery {info.count} of {info.width}; delete index.json and build again"
         )
-    set_search(index, chosen)
-    return FaissBackend(index, gallery.vectors, reach=chosen.reach)
+    set_search(index, config)
+    return FaissSearch(index, vectors, reach=reach(config))
 
 
 def read_index(path: Path) -> Any:
@@ -158,62 +164,30 @@ def read_index(path: Path) -> Any:
         ) from error
 
 
-def set_search(index: Any, options: FaissOptions) -> None:
-    """Tell an index how far to look."""
+def set_search(index: Any, config: IndexConfig) -> None:
+    """Set how far an index looks."""
     faiss = _faiss()
     parameters = faiss.ParameterSpace()
     inverted = faiss.try_extract_index_ivf(index)
     if inverted is not None:
-        nprobe = options.nprobe or max(8, inverted.nlist // 32)
+        nprobe = config.nprobe or max(8, inverted.nlist // 32)
         parameters.set_index_parameter(index, "nprobe", min(nprobe, inverted.nlist))
     elif "HNSW" in type(faiss.downcast_index(index)).__name__:
-        parameters.set_index_parameter(index, "efSearch", options.ef)
+        parameters.set_index_parameter(index, "efSearch", config.ef)
 
 
-def _begun(gallery: Gallery, options: FaissOptions, known: dict[str, Any] | None) -> Any:
-    """Return a trained index that already holds some of the rows, from the first on."""
-    partial = gallery.index / "partial.faiss"
-    key = _key(options, gallery.info)
-    noted = partial.with_suffix(".json")
-    if partial.is_file() and noted.is_file() and _json(noted).get("key") == key:
-        with _naming(partial):
-            return _faiss().read_index(str(partial))
-    if known is not None and (gallery.index / "index.faiss").is_file():
-        with _naming(gallery.index / "index.faiss"):
-            return _faiss().read_index(str(gallery.index / "index.faiss"))
-    index = _empty(options, gallery.info)
-    if not index.is_trained:
-        _train(index, gallery.vectors, options)
-    return index
-
-
-def _empty(options: FaissOptions, info: Info) -> Any:
-    faiss = _faiss()
-    text = options.factory(info.count, info.width)
-    try:
-        index = faiss.index_factory(info.width, text, faiss.METRIC_INNER_PRODUCT)
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"faiss makes no index {text!r} ({_short(error)})") from error
-    if options.index == "hnsw":
-        index.hnsw.efConstruction = options.ef_construction
-    inverted = faiss.try_extract_index_ivf(index)
-    if inverted is not None:
-        inverted.cp.seed = options.seed
-    if hasattr(index, "pq"):
-        index.pq.cp.seed = options.seed
-        index.pq.cp.max_points_per_centroid = options.train
-    return index
-
-
-def _train(index: Any, vectors: Vectors, options: FaissOptions) -> None:
-    """Train on vectors drawn at random without replacement, read in the order of the file."""
+def _trained(info: Info, vectors: Vectors, config: IndexConfig) -> Any:
+    """Return an empty index, trained on vectors drawn at random without replacement."""
+    index = _empty(info, config)
+    if index.is_trained:
+        return index
     inverted = _faiss().try_extract_index_ivf(index)
-    lists = inverted.nlist if inverted is not None else 1
-    wanted = min(len(vectors), options.train * max(lists, CODES))
-    rng = np.random.default_rng(options.seed)
-    rows = np.sort(rng.choice(len(vectors), wanted, replace=False))
-    sample = np.empty((wanted, vectors.width), dtype=np.float32)
-    for first in track(range(0, wanted, ADD), "train sample"):
+    centres = inverted.nlist if inverted is not None else 1
+    count = min(len(vectors), config.train * max(centres, CODES))
+    rng = np.random.default_rng(config.seed)
+    rows = np.sort(rng.choice(len(vectors), count, replace=False))  # in the order of the files
+    sample = np.empty((count, vectors.width), dtype=np.float32)
+    for first in track(range(0, count, ADD), "train sample"):
         sample[first : first + ADD] = vectors.take(rows[first : first + ADD])
         vectors.release()
     try:
@@ -221,11 +195,30 @@ def _train(index: Any, vectors: Vectors, options: FaissOptions) -> None:
             index.train(sample)
     except RuntimeError as error:
         raise DataError(
-            f"faiss could not be trained on {wanted} vectors ({_short(error)}); take another index"
+            f"faiss could not be trained on {count} vectors ({_short(error)}); take another index"
         ) from error
+    return index
 
 
-def _fill(index: Any, vectors: Vectors, partial: Path, *, key: str) -> None:
+def _empty(info: Info, config: IndexConfig) -> Any:
+    faiss = _faiss()
+    text = factory(config, info.count, info.width)
+    try:
+        index = faiss.index_factory(info.width, text, faiss.METRIC_INNER_PRODUCT)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"faiss makes no index {text!r} ({_short(error)})") from error
+    if config.index == "hnsw":
+        index.hnsw.efConstruction = config.ef_construction
+    inverted = faiss.try_extract_index_ivf(index)
+    if inverted is not None:
+        inverted.cp.seed = config.seed
+    if hasattr(index, "pq"):
+        index.pq.cp.seed = config.seed
+        index.pq.cp.max_points_per_centroid = config.train
+    return index
+
+
+def _fill(index: Any, vectors: Vectors, partial: Path, key: str) -> None:
     """Add the rows that an index lacks; keep what there is every few minutes."""
     kept, noted = time.monotonic(), partial.with_suffix(".json")
     left = vectors.chunks(ADD, first=index.ntotal)
@@ -246,7 +239,7 @@ def _write(index: Any, path: Path) -> None:
         _faiss().write_index(index, str(temporary))
 
 
-def _known(folder: Path, options: FaissOptions, info: Info) -> dict[str, Any] | None:
+def _known(folder: Path, options: dict[str, Any], info: Info) -> dict[str, Any] | None:
     """Return what ``index.json`` says, if it is of these options and holds the first parts."""
     path = folder / "index.json"
     if not path.is_file():
@@ -255,7 +248,7 @@ def _known(folder: Path, options: FaissOptions, info: Info) -> dict[str, Any] | 
     parts = known.get("parts")
     if type(parts) is not int or type(known.get("rows")) is not int:
         raise DataError(f"{path} is damaged; delete it and build again")
-    same = known.get("options") == options.building()
+    same = known.get("options") == options
     return known if same and known.get("content") == _content(info, parts) else None
 
 
@@ -271,27 +264,10 @@ def _content(info: Info, parts: int | None = None) -> str:
     return config_hash([part.sha256 for part in info.parts[:parts]])
 
 
-def _key(options: FaissOptions, info: Info) -> str:
-    return config_hash(options.building(), _content(info))
-
-
-def _refuse_too_large(options: FaissOptions, info: Info) -> None:
-    needed, free = options.memory(info.count, info.width), _free_memory()
-    if free and needed > free:
-        raise DataError(
-            f"an index {options.index} of {info.count} x {info.width} takes {needed / 1e9:.1f} GB "
-            f"of memory to build, {free / 1e9:.1f} GB are free; take --index ivfpq or --backend "
-            "exact"
-        )
-
-
-def _free_memory() -> int:
-    """Return bytes of memory that are free, 0 where the system does not tell."""
-    path = Path("/proc/meminfo")
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def _whole(path: Path) -> Any:
+    """Read an index into memory, where it can grow."""
+    with _naming(path):
+        return _faiss().read_index(str(path))
 
 
 @contextmanager

@@ -1,215 +1,358 @@
-"""The back-end for galleries that outgrow one machine: Milvus, embedded (Lite) or by address.
+"""Milvus as the back-end of galleries that outgrow one machine: embedded (Lite) or by address.
 
 ::
 
     DIR/index/milvus.json     where the collection is, which index; never a token
-        milvus.db             Milvus Lite's files, unless another place was given
+        milvus.db             files of Milvus Lite, where no address was given
 
 Milvus finds candidates; their scores are exact cosines with the vectors of the gallery, and so is
 their order. Lite and a server are reached through the same client and the same calls; a server of
-more than Milvus Lite was not at hand to check against.
+more than Milvus Lite was not at hand to check against. A token (user:password) is read from the
+environment variable MILVUS_TOKEN and never written down.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import weakref
-from collections.abc import Mapping
-from types import TracebackType
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mindeye.errors import ConfigError, DataError, UsageError
+from mindeye.errors import ConfigError, DataError, MindEyeError, MissingDependencyError
 from mindeye.files import read_json, write_json
-from mindeye.gallery.base import NOTHING, Matches
-from mindeye.gallery.milvus_collection import Collection
-from mindeye.gallery.milvus_options import (
-    WIDEST,
-    MilvusOptions,
-    place_of,
-    reach,
-    read_options,
-)
-from mindeye.gallery.milvus_server import Server
-from mindeye.gallery.ranking import rescored
-from mindeye.gallery.store import Gallery
+from mindeye.gallery.config import IndexConfig
+from mindeye.gallery.exact import NOTHING, Matches, joined, rescored
+from mindeye.gallery.store import Info
+from mindeye.gallery.vectors import Vectors
+from mindeye.progress import track
 
-DESCRIPTION = "milvus.json"
+LITE_INDEXES = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX")
+"""What Milvus Lite 3.2 builds (tried out). Others it may accept and then search without them."""
+
+INDEXES = (*LITE_INDEXES, "IVF_PQ", "DISKANN")
+"""Of a Milvus server also these (Milvus documentation, "In-memory Index", "On-disk Index")."""
 
 MOST_FETCHED = 16_384
-"""Neighbours that Milvus gives at once (Milvus documentation, "Milvus Limits")."""
+"""Milvus' limit on answers to a query (documentation, "Milvus Limits")."""
+
+BATCH, MOST_BYTES = 1000, 8 << 20
+"""Rows and bytes in one message; a server takes 64 MiB with everything (its proxy's default)."""
+
+TIMEOUT = 60.0
+"""Seconds of one call, in which the client itself tries again when the server is not there."""
 
 ROUNDING = 1e-3
 """Milvus divides by norms, which halves round off 1 by less than 2^-11; twice that is safe."""
 
-QUERIES = 64
-"""Sent at once."""
+QUERIES, SPARE = 64, 16
+"""Queries sent at once, and results scored again beyond those asked for."""
+
+KEY, VECTOR = "row", "vector"
 
 
-def build(gallery: Gallery, options: Mapping[str, Any]) -> None:
-    """Insert what is not in the collection yet, and index it.
+class MilvusError(MindEyeError):
+    """A Milvus that does not answer or broke off; the same command goes on later."""
+
+
+def kind_of(config: IndexConfig) -> str:
+    """Return Milvus' own name of an index; raises ConfigError if no Milvus has it."""
+    plain = (config.index or "auto").upper().replace("-", "_")
+    for known in INDEXES:
+        if plain.replace("_", "") == known.replace("_", "") or plain == known[:4] == "AUTO":
+            return known
+    raise ConfigError(f"no index {config.index!r} in Milvus; known: auto, {_text(INDEXES)}")
+
+
+class MilvusCollection:
+    """The vectors of a gallery as a collection of (row, vector) in a Milvus.
+
+    The Milvus is let go of by `close`, or with the object.
 
     Parameters
     ----------
-    gallery
-        With vectors.
-    options
-        Of `MilvusOptions`, by name.
+    folder
+        The gallery's folder ``index``.
+    info, vectors
+        Description and vectors of the gallery.
+    config
+        Address, index, and how far to look.
 
     Raises
     ------
-    ConfigError
-        If an option is unknown, Milvus does not have or not build the index, the vectors are too
-        wide, or the files of Milvus Lite are another process's.
-    DataError
-        If the gallery is empty, or the collection holds something else.
-    MilvusError
-        If the Milvus does not answer or dies; rows that it committed stay, and the next call
-        goes on after them.
     MissingDependencyError
-        If pymilvus is not installed.
-    """
-    asked = read_options(options)
-    kind = asked.kind
-    if gallery.info.width > WIDEST:
-        raise ConfigError(
-            f"vectors of {gallery.path} are {gallery.info.width} wide, Milvus takes {WIDEST} at "
-            "most; use the back-end exact or faiss"
-        )
-    if len(gallery) == 0:
-        raise DataError(f"{gallery.path} is an empty gallery; add something to it first")
-    name = asked.collection or f"mindeye_{_first_sha(gallery)[:12]}"
-    with Server(place_of(gallery.index, asked.uri), asked) as server:
-        server.refuse_unbuilt(kind)
-        Collection(server, name).fill(gallery.vectors, kind)
-    content = {"uri": asked.uri, "collection": name, "index": kind, "count": len(gallery)}
-    write_json(gallery.index / DESCRIPTION, content)
-
-
-def _first_sha(gallery: Gallery) -> str:
-    return next(part.sha256 for part in gallery.info.parts if part.rows)
-
-
-def open(gallery: Gallery) -> MilvusBackend:
-    """Open the collection of a gallery; its server is let go of by `close`, or with the object.
-
-    Raises
-    ------
-    DataError
-        If there is none, or it holds another number of rows than the gallery.
-    ConfigError, MilvusError, MissingDependencyError
-        As `build`.
-    """
-    path = gallery.index / DESCRIPTION
-    try:
-        content = read_json(path)
-        uri, name, kind = (str(content[key]) for key in ("uri", "collection", "index"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is missing or damaged ({error!r}); build the gallery again, what the Milvus "
-            "holds already stays"
-        ) from error
-    asked = read_options(gallery.info.options)
-    server = Server(place_of(gallery.index, uri), asked)
-    try:
-        collection = Collection(server, name)
-        collection.load()
-        held = collection.count()
-        if held != len(gallery):
-            raise DataError(
-                f"the collection {name} at {server.place} holds {held} rows, {gallery.path} has "
-                f"{len(gallery)}; build the gallery again, it goes on"
-            )
-        return MilvusBackend(gallery, collection, kind, asked)
-    except BaseException:
-        server.close()
-        raise
-
-
-class MilvusBackend:
-    """Searches a collection.
-
-    Parameters
-    ----------
-    gallery
-        Whose vectors it holds.
-    collection
-        Loaded.
-    kind
-        Its index.
-    options
-        How to search.
+        If pymilvus or milvus-lite is not installed.
     """
 
-    name = "milvus"
+    def __init__(self, folder: Path, info: Info, vectors: Vectors, config: IndexConfig) -> None:
+        self.folder, self.vectors, self.config = folder, vectors, config
+        self.kind, self.is_file = kind_of(config), not config.uri
+        self.place = config.uri or str((folder / "milvus.db").absolute())
+        # By the first part, so that a gallery that grows keeps its collection.
+        self.name = f"mindeye_{info.filled[0].sha256[:12]}"
+        try:
+            import milvus_lite  # noqa: F401
+            import pymilvus  # noqa: F401
+        except ImportError as error:
+            raise MissingDependencyError("pymilvus", "milvus") from error
+        self._clients: list[Any] = []
+        self.close = weakref.finalize(self, _close, self._clients, self.place, self.is_file)
 
-    def __init__(
-        self, gallery: Gallery, collection: Collection, kind: str, options: MilvusOptions
-    ) -> None:
-        self.vectors = gallery.vectors
-        self.collection, self.kind, self.options = collection, kind, options
-        self._finish = weakref.finalize(self, collection.server.close)
+    def build(self) -> None:
+        """Insert the rows that are not there yet, and index them.
 
-    def __enter__(self) -> MilvusBackend:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the server; with Milvus Lite, another process can have it then."""
-        self._finish()
-
-    def search(self, queries: NDArray[np.float32], k: int) -> Matches:
-        """Return the k nearest rows of every query; k is capped at the size of the gallery.
-
-        With the index ``flat`` they are those of the exact back-end, ties included.
-
-        Parameters
-        ----------
-        queries
-            (Q, D) of norm 1.
-        k
-            How many.
+        Rows go in by order and by `upsert`, so that what was cut off goes on after what is
+        committed and a batch that was sent twice is there once.
 
         Raises
         ------
-        UsageError
-            If k is more than Milvus gives at once.
+        ConfigError
+            If Lite does not build the index, or its files are another process's.
+        DataError
+            If the collection holds another gallery's rows.
         MilvusError
-            If the Milvus does not answer.
+            If the Milvus does not answer or dies; rows that it committed stay.
         """
-        wanted = min(k, len(self.vectors))
-        if wanted > MOST_FETCHED:
-            raise UsageError(
-                f"k is {k}, a Milvus gives {MOST_FETCHED} at most; use the back-end exact or faiss"
+        if self.kind not in LITE_INDEXES and self.is_lite:
+            raise ConfigError(
+                f"Milvus Lite does not build {_text([self.kind])} and would search without an "
+                f"index; what it builds: {_text(LITE_INDEXES)}. A Milvus server builds it: give "
+                "its address as --uri"
             )
-        rows = np.full((len(queries), wanted), NOTHING, dtype=np.int64)
-        scores = np.full((len(queries), wanted), -np.inf, dtype=np.float32)
-        for first in range(0, len(queries), QUERIES):
-            block = slice(first, first + QUERIES)
-            self._search_block(queries[block], rows[block], scores[block])
-        return Matches(rows, scores)
+        self._create()
+        held, batch = self._held(), min(BATCH, max(1, MOST_BYTES // (4 * self.vectors.width)))
+        # The last batch of a call that was cut off may be there in parts.
+        self._insert(max(0, held - batch) if held < len(self.vectors) else held, batch)
+        if self.count() != len(self.vectors):
+            self._insert(0, batch)
+        self._refuse_incomplete()
+        content = {"uri": self.config.uri, "collection": self.name, "index": self.kind}
+        write_json(self.folder / "milvus.json", {**content, "count": len(self.vectors)})
 
-    def _search_block(
-        self, queries: NDArray[np.float32], rows: NDArray[np.int64], scores: NDArray[np.float32]
-    ) -> None:
-        """Write the matches of a few queries into `rows` and `scores`."""
-        wanted, most = rows.shape[1], min(MOST_FETCHED, len(self.vectors))
-        limit = min(reach(self.kind, self.options, wanted), most)
-        left = np.arange(len(queries))
-        while len(left):
-            found, last = self.collection.search(queries[left], limit, self.kind, len(self.vectors))
-            best = rescored(self.vectors, queries[left], found, wanted)
-            rows[left], scores[left] = best.rows, best.scores
-            if self.kind != "FLAT" or limit == most:
-                return
-            # Others as near as the last one wanted may lie beyond what was fetched.
-            left = left[last >= best.scores[:, -1] - ROUNDING]
+    def opened(self) -> MilvusCollection:
+        """Make it ready to be searched.
+
+        Raises
+        ------
+        DataError
+            If it was not built, or holds another number of rows than the gallery.
+        """
+        path = self.folder / "milvus.json"
+        try:
+            self.name, self.kind = (str(read_json(path)[key]) for key in ("collection", "index"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} is missing or damaged ({error!r}); build the gallery again, what the "
+                "Milvus holds already stays"
+            ) from error
+        self.call("load_collection")
+        self._refuse_incomplete()
+        return self
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Matches:
+        """Return the k nearest rows of queries (Q, D), as `Search.search`.
+
+        With the index ``flat`` they are those of the exact search, ties included.
+        """
+        k = min(k, len(self.vectors))
+        blocks = range(0, len(queries), QUERIES)
+        return joined([self._search(queries[first : first + QUERIES], k) for first in blocks], k)
+
+    def count(self, condition: str = "") -> int:
+        """Return the number of rows, all or those that a condition holds of."""
+        fields = {"filter": condition, "output_fields": ["count(*)"]}
+        return int(self.call("query", consistency_level="Strong", **fields)[0]["count(*)"])
+
+    @cached_property
+    def is_lite(self) -> bool:
+        """Whether it is Milvus Lite, which can also stand behind an address."""
+        return self.is_file or "lite" in str(self.call("get_server_version"))
+
+    def call(self, method: str, *args: Any, **given: Any) -> Any:
+        """Call a method of the client on this collection.
+
+        Raises
+        ------
+        ConfigError
+            If another process has Milvus Lite's files.
+        MilvusError
+            If the Milvus does not answer in time, or refuses.
+        """
+        import grpc
+        from pymilvus import MilvusClient
+        from pymilvus.exceptions import ConnectionConfigException, MilvusException
+
+        args = args if method == "get_server_version" else (self.name, *args)
+        try:
+            with _quiet():
+                if not self._clients:
+                    Path(self.folder).mkdir(parents=True, exist_ok=True)
+                    token = os.environ.get("MILVUS_TOKEN", "")
+                    client = MilvusClient(uri=self.place, token=token, timeout=TIMEOUT)
+                    self._clients.append(client)
+                return getattr(self._clients[0], method)(*args, **{"timeout": TIMEOUT, **given})
+        except ConnectionConfigException as error:
+            raise ConfigError(
+                f"the Milvus Lite in {self.place} cannot be opened: another process has it, and "
+                "it lets in one at a time, or its files are damaged; end that process, or use a "
+                "Milvus server"
+            ) from error
+        except (MilvusException, grpc.RpcError, ValueError) as error:
+            text = str(getattr(error, "message", "") or error) or repr(error)
+            raise MilvusError(
+                f"the Milvus at {self.place} does not answer or refuses ({method}: "
+                f"{' '.join(text.split())[:200]}); what it has committed stays, start it and run "
+                "the same command again"
+            ) from error
+
+    def _create(self) -> None:
+        """Create the collection and its index, in place of another kind of index; load it."""
+        from pymilvus import DataType, MilvusClient
+
+        if not self.call("has_collection"):
+            schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+            schema.add_field(KEY, DataType.INT64, is_primary=True)
+            schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=self.vectors.width)
+            self.call("create_collection", schema=schema, consistency_level="Strong")
+        names = self.call("list_indexes", field_name=VECTOR)
+        if not any(self.call("describe_index", n)["index_type"] == self.kind for n in names):
+            for name in names:
+                self.call("release_collection")
+                self.call("drop_index", name)
+            params = MilvusClient.prepare_index_params()
+            own = self._build_params()
+            params.add_index(VECTOR, index_type=self.kind, metric_type="COSINE", params=own)
+            self.call("create_index", params, timeout=None)
+        self.call("load_collection")
+
+    def _held(self) -> int:
+        """Return how many rows are committed, after a look whether they are this gallery's."""
+        held = self.count()
+        beyond = self.count(f"{KEY} >= {len(self.vectors)} or {KEY} < 0")
+        rows = sorted({0, held // 2, max(held - 1, 0)})
+        fields = [KEY, VECTOR]
+        found = self.call("get", ids=rows, output_fields=fields) if held and not beyond else []
+        ours = self.vectors.take(np.array([line[KEY] for line in found], dtype=np.int64))
+        theirs = np.array([line[VECTOR] for line in found]).reshape(ours.shape)
+        if beyond or not np.allclose(theirs, ours, atol=ROUNDING):
+            raise DataError(
+                f"the collection {self.name} at {self.place} holds "
+                f"{f'{beyond} rows more' if beyond else 'other vectors'} than this gallery; it is "
+                "another's: drop it, or give another --uri"
+            )
+        return held
+
+    def _insert(self, first: int, size: int) -> None:
+        """Send rows from `first` on."""
+        steps = self.vectors.chunk_count(size, first=first)
+        for _ in track(self._sent(first, size), "insert", total=steps):
+            pass
+        if steps:
+            self.call("flush")
+
+    def _sent(self, first: int, size: int) -> Iterator[int]:
+        """Yield how many rows are committed, a batch at a time."""
+        for start, values in self.vectors.chunks(size, first=first):
+            self.call("upsert", [{KEY: start + i, VECTOR: v} for i, v in enumerate(values)])
+            yield start + len(values)
+
+    def _refuse_incomplete(self) -> None:
+        held = self.count()
+        if held != len(self.vectors):
+            raise DataError(
+                f"the collection {self.name} at {self.place} holds {held} rows, "
+                f"{self.folder.parent} has {len(self.vectors)}; build the gallery again, it goes on"
+            )
+
+    def _search(self, queries: NDArray[np.float32], k: int) -> Matches:
+        coded = self.kind in ("IVF_SQ8", "IVF_PQ", "DISKANN")
+        given = self.config.rerank if self.config.rerank >= 0 else 256 if coded else 64
+        most = min(MOST_FETCHED, len(self.vectors))
+        limit = min(max(given, k + SPARE), most)
+        while True:
+            rows, last = self._fetched(queries, limit)
+            best = rescored(self.vectors, queries, rows, k)
+            # Others as near as the last one asked for may lie beyond what was fetched.
+            is_open = bool((last >= best.scores[:, -1] - ROUNDING).any())
+            if self.kind != "FLAT" or limit == most or not is_open:
+                return best
             limit = min(2 * limit, most)
+
+    def _fetched(
+        self, queries: NDArray[np.float32], limit: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return rows (Q, limit) near queries, -1 for none, and Milvus' score (Q,) of the last."""
+        params = {"metric_type": "COSINE", "params": self._search_params(limit)}
+        given = {"anns_field": VECTOR, "limit": limit, "search_params": params}
+        rows = np.full((len(queries), limit), NOTHING, dtype=np.int64)
+        last = np.full(len(queries), -np.inf, dtype=np.float32)
+        for query, hits in enumerate(self.call("search", data=list(queries), **given)):
+            rows[query, : len(hits)] = [hit[KEY] for hit in hits]
+            if len(hits) == limit:
+                last[query] = hits[-1]["distance"]
+        return rows, last
+
+    @property
+    def _lists(self) -> int:
+        """Lists of an inverted file: 4 sqrt(vectors), Milvus' advice, fewer of few vectors."""
+        count = len(self.vectors)
+        return self.config.nlist or max(1, min(int(4 * count**0.5), count // 39, 65_536))
+
+    def _build_params(self) -> dict[str, int]:
+        if self.kind == "HNSW":
+            return {"M": self.config.m, "efConstruction": self.config.ef_construction}
+        lists = {"nlist": self._lists} if self.kind.startswith("IVF") else {}
+        # a byte of a code for 8 values, or for fewer that divide the width
+        values = next(n for n in range(8, 0, -1) if self.vectors.width % n == 0)
+        codes = {"m": self.vectors.width // values, "nbits": 8}
+        return {**lists, **codes} if self.kind == "IVF_PQ" else lists
+
+    def _search_params(self, limit: int) -> dict[str, int]:
+        if self.kind.startswith("IVF"):
+            return {"nprobe": self.config.nprobe or max(8, self._lists // 32)}
+        if self.kind == "HNSW" or (self.kind == "AUTOINDEX" and self.is_lite):
+            # at least as many as are asked for (documentation, "HNSW"); Lite's auto is hnsw
+            return {"ef": max(self.config.ef, limit)}
+        return {"search_list": max(100, limit)} if self.kind == "DISKANN" else {}
+
+
+def _close(clients: list[Any], place: str, is_file: bool) -> None:
+    """Let go of a Milvus; with Lite, another process can have it then."""
+    import grpc
+    from pymilvus.exceptions import MilvusException
+
+    # It may be gone, and is let go of in any case.
+    with _quiet(), contextlib.suppress(MilvusException, grpc.RpcError, ValueError):
+        for client in clients:
+            client.close()
+    if is_file and clients:
+        from milvus_lite.server_manager import server_manager_instance
+
+        # It would go on in a thread of this process until that ends.
+        with _quiet():
+            server_manager_instance.release_server(place)
+    clients.clear()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' tracebacks of failures off the screen; they come as our errors."""
+    loggers = [logging.getLogger(name) for name in ("pymilvus", "milvus_lite", "faiss")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _text(kinds: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(kinds).lower()

@@ -8,6 +8,8 @@ nearest to those predicted. Scores of either order are cosines, the second's of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
-from mindeye.gallery.base import NOTHING, unit_rows
-from mindeye.gallery.exact import RESOLUTION
-from mindeye.gallery.source_pictures import embedded
-from mindeye.gallery.store import Gallery
-from mindeye.gallery.strip import Shards, pictures_of
+from mindeye.gallery.exact import NOTHING, RESOLUTION
+from mindeye.gallery.gallery import Gallery
+from mindeye.gallery.pictures import Picture
+from mindeye.gallery.sources import embedded
+from mindeye.gallery.vectors import unit_rows
 from mindeye.progress import track
 from mindeye.targets.encoders import Encoder
 
@@ -33,12 +35,12 @@ class Selection(NamedTuple):
     Attributes
     ----------
     scores
-        (Q, k) float32 cosines in [-1, 1] of flattened tokens, in the order of the first order's
+        Cosines (Q, k) float32 in [-1, 1] of flattened tokens, in the order of the first order's
         answers; -inf where there is no row.
     ranks
-        (Q, k) int64, the 0-based rank of every answer by these scores; equal ones in first order.
+        Rank (Q, k) int64 from 0 of every answer by these scores; equal ones in first order.
     picks
-        (Q,) int64, the first-order rank of the answer of second-order rank 0.
+        First-order rank (Q,) int64 of the answer of second-order rank 0.
     """
 
     scores: NDArray[np.float32]
@@ -63,17 +65,17 @@ def select(
     Parameters
     ----------
     gallery
-        That was asked.
+        Gallery that was searched.
     rows
-        (Q, k) answers, best first; -1 for none.
+        Answers (Q, k), best first; -1 for none.
     tokens
-        (Q, K, D) predicted tokens, of any float type and norm; may be memory-mapped.
+        Predicted tokens (Q, K, D), of any float type and norm; may be memory-mapped.
     encoder
-        Gives all tokens (K, D) of a picture.
+        Encoder that gives all tokens (K, D) of a picture.
     root
         Folder below which pictures are looked up; None for the gallery's own sources.
     batch_size
-        Pictures embedded at once.
+        Number of pictures embedded at once.
 
     Raises
     ------
@@ -87,18 +89,18 @@ def select(
             f"{encoder.tokens} x {encoder.width}, and there are {len(rows)} queries"
         )
     scores = np.full(rows.shape, -np.inf, dtype=np.float32)
-    wanted = np.unique(rows[rows != NOTHING])
-    shards: Shards = {}
-    for first in track(range(0, len(wanted), batch_size), "second order"):
-        own = wanted[first : first + batch_size]
-        pictures = neighbour_pictures(gallery, own, root=root, shards=shards)
-        near, _ = unit_rows(embedded(pictures, encoder), f"{encoder.id} of rows of {gallery.path}")
+    answers = np.unique(rows[rows != NOTHING])
+    pictures = answer_pictures(gallery, answers, root=root)
+    for first in track(range(0, len(answers), batch_size), "second order"):
+        own = answers[first : first + batch_size]
+        batch = list(islice(pictures, len(own)))
+        near, _ = unit_rows(embedded(batch, encoder), f"{encoder.id} of rows of {gallery.path}")
         for q in np.flatnonzero(np.isin(rows, own).any(axis=1)):
             places = np.flatnonzero(np.isin(rows[q], own))
             brain, _ = unit_rows(tokens[q].reshape(1, -1), "predicted tokens", first=int(q))
             # einsum adds up every row in the same order, so that equal tokens have equal scores.
-            found = near[np.searchsorted(own, rows[q, places])]
-            scores[q, places] = np.einsum("rd,d->r", found, brain[0])
+            mine = near[np.searchsorted(own, rows[q, places])]
+            scores[q, places] = np.einsum("rd,d->r", mine, brain[0])
     return ranked(scores)
 
 
@@ -115,31 +117,28 @@ def ranked(scores: NDArray[np.float32]) -> Selection:
     return Selection(scores, ranks, order[:, 0])
 
 
-def neighbour_pictures(
-    gallery: Gallery,
-    rows: NDArray[np.int64],
-    *,
-    root: Path | None = None,
-    shards: Shards | None = None,
-) -> list[NDArray[np.uint8]]:
-    """Return the pictures (H, W, 3) of rows, all of them; arguments as of `pictures_of`.
+def answer_pictures(
+    gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
+) -> Iterator[Picture]:
+    """Yield the pictures (H, W, 3) of rows; arguments as of `Gallery.pictures`.
 
     Raises
     ------
     DataError
         If one is missing or not readable; names its row, id and where it should be.
     """
-    found = pictures_of(gallery, rows, root=root, shards=shards)
-    lost = [row for row, picture in zip(rows, found, strict=True) if picture is None]
-    if lost:
-        line = gallery.metadata(np.array(lost[:1], dtype=np.int64)).iloc[0]
-        below = root if root is not None else _source_of(gallery, int(lost[0]))
-        raise DataError(
-            f"the picture of row {line['row']} of {gallery.path} (id {line['id']!r}) is missing or "
-            f"not readable: {line['where'] or 'no place told'} below {below}; put it back, or name "
-            "the folder of the pictures with --root"
-        )
-    return [picture for picture in found if picture is not None]
+    for row, picture in zip(rows, gallery.pictures(rows, root=root), strict=True):
+        if picture is None:
+            line = gallery.table(np.array([row])).iloc[0]
+            below = root or (
+                gallery.info.sources_of(np.array([row]))[0] if gallery.has_vectors else gallery.path
+            )
+            raise DataError(
+                f"the picture of row {row} of {gallery.path} (id {line['id']!r}) is missing or not "
+                f"readable: {line['where'] or 'no place told'} below {below}; put it back, or name "
+                "the folder of the pictures with --root"
+            )
+        yield picture
 
 
 def is_without_pictures(
@@ -149,15 +148,6 @@ def is_without_pictures(
 
     A gallery that was built from pictures is not, even if they have gone since.
     """
-    built = {gallery.info.roots.get(part.source) for part in gallery.info.parts}
-    if root is not None or built & {"pictures", "shards"}:
+    if root is not None or {"pictures", "shards"} & set(gallery.info.roots.values()):
         return False
-    return not any(picture is not None for picture in pictures_of(gallery, rows))
-
-
-def _source_of(gallery: Gallery, row: int) -> str:
-    parts = [part for part in gallery.info.parts if part.rows]
-    ends = np.cumsum([part.rows for part in parts], dtype=np.int64)
-    if not len(parts):
-        return str(gallery.path)
-    return parts[int(np.searchsorted(ends, row, side="right"))].source
+    return all(picture is None for picture in gallery.pictures(rows))

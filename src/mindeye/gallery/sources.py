@@ -7,59 +7,37 @@ out ids that are there already and writing them is the builder's.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mindeye.config.fingerprints import config_hash
+from mindeye.datasets.picture_folder import SUFFIXES, read_picture
 from mindeye.errors import ConfigError, DataError
-from mindeye.gallery.store import Space
+from mindeye.gallery.config import SourceConfig
+from mindeye.gallery.shards import read_shard
+from mindeye.gallery.store import VectorSpace
+from mindeye.gallery.tables import COLUMNS
+from mindeye.targets.encoders import Encoder, PooledEncoder, load_encoder
+from mindeye.targets.encoders.preprocessing import Preprocessing
+from mindeye.targets.images import resize, to_images
 
 EDGE = 4096
 """Bytes at either end of a file by which it is recognised, beside its size."""
 
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """How a source is read.
-
-    Parameters
-    ----------
-    encoder
-        Image encoder that embeds pictures; of embeddings, the one they were made with.
-    encoder_tokens
-        ``pooled`` gives one vector a picture; ``all`` puts all tokens into one long vector.
-    weights
-        Folder of fetched models; by default MINDEYE_WEIGHTS, else the Hugging Face cache.
-    batch_size
-        Pictures embedded at once.
-    part
-        Vectors or pictures a part; 0 takes 100,000 vectors and 4096 pictures.
-    bad
-        ``refuse`` stops at a picture that does not open or a vector that is not finite or zero;
-        ``skip`` leaves it out and counts it.
-    id_prefix
-        Put before every id, so that a second source with the same ids is not taken for the first.
-    """
-
-    encoder: str = ""
-    encoder_tokens: Literal["pooled", "all"] = "pooled"
-    weights: str = ""
-    batch_size: int = 64
-    part: int = 0
-    bad: Literal["refuse", "skip"] = "refuse"
-    id_prefix: str = ""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}; it must be at least 1")
-        if self.part < 0:
-            raise ConfigError(f"part is {self.part}; it must be 0 or a number of vectors")
+PART = 4096
+"""Pictures of a folder a part: some minutes of a CPU, so that little is lost when it is killed."""
 
 
 class Block(NamedTuple):
@@ -68,15 +46,15 @@ class Block(NamedTuple):
     Attributes
     ----------
     vectors
-        (n, D) of any float type, as they came.
-    texts
-        id, caption, url and where -> n texts.
+        Vectors (n, D) of any float type, as they came.
+    table
+        Their texts: n rows of id, caption, url and where.
     left_out
-        Rows that were unreadable and are not among them.
+        Number of rows that were unreadable and are not among them.
     """
 
     vectors: NDArray[Any]
-    texts: dict[str, list[str]]
+    table: pd.DataFrame
     left_out: int = 0
 
 
@@ -87,13 +65,13 @@ class Job:
     Parameters
     ----------
     name
-        Unique in its source.
+        Name of the job, unique in its source.
     identity
         Hash of what is read, short of reading it all.
     count
-        Vectors or pictures, 0 where that is not known.
+        Number of vectors or pictures, 0 where that is not known.
     read
-        Yields its blocks.
+        Yields the blocks of the job.
     """
 
     name: str
@@ -109,23 +87,229 @@ class Source:
     Parameters
     ----------
     name
-        Its path.
+        Path of the source.
     kind
         ``pictures``, ``shards`` or ``embeddings``.
     space
-        Of its vectors.
+        Space of its vectors.
     jobs
-        In order.
+        Jobs in order.
     """
 
     name: str
     kind: str
-    space: Space
+    space: VectorSpace
     jobs: tuple[Job, ...]
 
 
+def open_source(path: Path, config: SourceConfig) -> Source:
+    """Look at a source: embeddings, shards or pictures, whichever is there.
+
+    Raises
+    ------
+    DataError
+        If it holds none of these, or what is there is damaged.
+    ConfigError
+        If pictures come without an encoder.
+    """
+    from mindeye.gallery.embeddings import embeddings_in, open_embeddings
+
+    path = path.expanduser().resolve()
+    if not path.exists():
+        raise DataError(f"there is no source {path}")
+    if arrays := embeddings_in(path):
+        return open_embeddings(path, arrays, config)
+    if shards := shards_in(path):
+        return _open_shards(path, shards, config)
+    if path.is_dir():
+        return _open_pictures(path, config)
+    raise DataError(
+        f"{path} is no source: give a folder of pictures, of .tar shards or of img_emb and "
+        "metadata, or one .tar or .npy file"
+    )
+
+
+def source_of_images(
+    images: Sequence[NDArray[np.uint8]], ids: Sequence[str], config: SourceConfig
+) -> Source:
+    """Return pictures in memory as a source.
+
+    Parameters
+    ----------
+    images
+        Pictures (H, W, 3) of 0..255, of any sizes.
+    ids
+        Their ids.
+    config
+        Names the encoder.
+
+    Raises
+    ------
+    DataError
+        If a picture is of another shape or type.
+    """
+    encoder, space = gallery_encoder(config)
+    digest = hashlib.sha256()
+    for number, image in enumerate(images):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DataError(
+                f"picture {number} is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3)"
+            )
+        digest.update(image.tobytes())
+
+    def read() -> Iterator[Block]:
+        items = (Item(i, "", "", "", image) for i, image in zip(ids, images, strict=True))
+        return _blocks(items, encoder, config)
+
+    name = f"{len(images)} pictures in memory, {digest.hexdigest()[:12]}"
+    job = Job(name, config_hash(digest.hexdigest(), list(ids)), len(images), read)
+    return Source(name, "embeddings", space, (job,))
+
+
+def shards_in(path: Path) -> list[Path]:
+    """Return the shards that a path is or holds, by the numbers in their names."""
+    if path.is_file():
+        return [path] if path.suffix == ".tar" else []
+    return sorted((p for p in path.glob("*.tar") if p.name[0] != "."), key=natural)
+
+
+def gallery_encoder(config: SourceConfig) -> tuple[Encoder, VectorSpace]:
+    """Load the encoder that pictures are embedded by, and say what space it gives.
+
+    Raises
+    ------
+    ConfigError
+        If none is named, or as `load_encoder`.
+    CheckpointError
+        As `load_encoder`.
+    """
+    if not config.encoder:
+        raise ConfigError("pictures need an encoder: name one with --encoder, such as zoo")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    weights = Path(config.weights) if config.weights else None
+    tokens = config.encoder_tokens
+    encoder = load_encoder(config.encoder, device=device, tokens=tokens, weights=weights)
+    width, name = encoder.tokens * encoder.width, config.encoder
+    space = VectorSpace(encoder.id, width, name, tokens, encoder.fingerprint, "computed here")
+    return encoder, space
+
+
+def embedded(pictures: Sequence[NDArray[np.uint8]], encoder: Encoder) -> NDArray[np.float32]:
+    """Return one vector (N, K * D) a picture, not yet of norm 1."""
+    images = torch.cat([square(to_images(p[None]), encoder) for p in pictures])
+    vectors: NDArray[np.float32] = encoder.encode(images).flatten(1).float().cpu().numpy()
+    return vectors
+
+
+def square(images: Tensor, encoder: Encoder) -> Tensor:
+    """Return images (N, 3, H, W) at the encoder's `size`, (N, 3, size, size).
+
+    Pictures of all shapes so come into one batch, and the encoder finds nothing left to resize:
+    the shorter side is brought to `size` and the middle cut out, or both sides are, whichever
+    the encoder's own preprocessing does. What it cuts out of the middle itself stays the same.
+    """
+    network = encoder.encoder if isinstance(encoder, PooledEncoder) else encoder
+    own = getattr(network, "preprocessing", None)
+    if not isinstance(own, Preprocessing):
+        return resize(images, encoder.size)
+    return dataclasses.replace(own, size=encoder.size).fit(images)
+
+
+class Item(NamedTuple):
+    """A picture that opened, (H, W, 3) of 0..255, with its texts."""
+
+    id: str
+    caption: str
+    url: str
+    where: str
+    picture: NDArray[np.uint8]
+
+
+def _open_pictures(folder: Path, config: SourceConfig) -> Source:
+    """Cut a folder of pictures, subfolders included, into runs in the order of their names."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise DataError(
+            f"{folder} holds no pictures ({', '.join(SUFFIXES)}), no .tar shards and no img_emb; "
+            "there is nothing to build a gallery from"
+        )
+    encoder, space = gallery_encoder(config)
+    size = config.part or PART
+    jobs = []
+    for first in range(0, len(files), size):
+        own = files[first : first + size]
+        known = [(p.relative_to(folder).as_posix(), p.stat().st_size) for p in own]
+        read = partial(_read, partial(_files, own, folder), encoder, config)
+        name = f"pictures {first}..{first + len(own) - 1}"
+        jobs.append(Job(name, config_hash(known), len(own), read))
+    return Source(str(folder), "pictures", space, tuple(jobs))
+
+
+def _open_shards(path: Path, shards: list[Path], config: SourceConfig) -> Source:
+    """Make every shard a job."""
+    encoder, space = gallery_encoder(config)
+    jobs = [
+        Job(s.name, file_identity(s), 0, partial(_read, partial(_shard, s), encoder, config))
+        for s in shards
+    ]
+    return Source(str(path), "shards", space, tuple(jobs))
+
+
+def _files(files: list[Path], folder: Path) -> Iterator[Item | str]:
+    """Yield pictures of files; a .txt of the same name beside one is its caption."""
+    for path in files:
+        name, beside = path.relative_to(folder).as_posix(), path.with_suffix(".txt")
+        try:
+            caption = ""
+            if beside.is_file():
+                caption = beside.read_text(encoding="utf-8", errors="replace").strip()
+            yield Item(name, caption, "", name, read_picture(path))
+        except DataError as error:
+            yield str(error)
+
+
+def _shard(shard: Path) -> Iterator[Item | str]:
+    for found in read_shard(shard):
+        if isinstance(found, str):
+            yield found
+        else:
+            where = f"{shard.name}/{found.key}"
+            yield Item(found.key, found.caption, found.url, where, found.picture)
+
+
+def _read(
+    items: Callable[[], Iterable[Item | str]], encoder: Encoder, config: SourceConfig
+) -> Iterator[Block]:
+    return _blocks(items(), encoder, config)
+
+
+def _blocks(items: Iterable[Item | str], encoder: Encoder, config: SourceConfig) -> Iterator[Block]:
+    """Embed pictures a batch at a time; those that did not open stop it or are counted."""
+    held: list[Item] = []
+    lost = 0
+    for item in items:
+        if isinstance(item, Item):
+            held.append(item)
+        elif config.bad == "refuse":
+            raise DataError(f"{item}; repair or remove it, or give --bad skip")
+        else:
+            lost += 1
+        if len(held) == config.batch_size:
+            yield _block(held, encoder, lost)
+            held, lost = [], 0
+    if held or lost:
+        yield _block(held, encoder, lost)
+
+
+def _block(held: list[Item], encoder: Encoder, lost: int) -> Block:
+    vectors = np.zeros((0, encoder.tokens * encoder.width), dtype=np.float32)
+    if held:
+        vectors = embedded([item.picture for item in held], encoder)
+    return Block(vectors, pd.DataFrame([item[:4] for item in held], columns=COLUMNS), lost)
+
+
 def file_identity(path: Path, *more: Any) -> str:
-    """Return a hash of a file's size and both its ends."""
+    """Return a hash of a file's size and both its ends; raises DataError if it cannot be read."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -1,20 +1,18 @@
-"""A gallery on disk: what is in it, written part by part and opened again.
+"""The description of a gallery on disk: what lies in it, part by part, and where.
 
 ::
 
-    DIR/gallery.json          what is in it; a part counts only once it is listed here
+    DIR/gallery.json          description; a part counts only once it is listed here
         parts/00000.npy       (n, D) float16, unit vectors
         parts/00000.parquet   id, caption, url, where; one row a vector
-        index/                what the back-end needs
+        index/                files of the back-end
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,7 @@ from numpy.typing import NDArray
 
 from mindeye.errors import DataError
 from mindeye.files import read_json, versions, write_json
-from mindeye.gallery.backends import load_backend
-from mindeye.gallery.base import Backend
-from mindeye.gallery.rows import Rows
+from mindeye.gallery.tables import Tables
 from mindeye.gallery.vectors import Vectors
 
 FORMAT = "mindeye gallery 1"
@@ -35,23 +31,23 @@ PART_NAME = re.compile(r"\d{5,9}")
 
 
 @dataclass(frozen=True)
-class Space:
-    """The space that a gallery's vectors lie in.
+class VectorSpace:
+    """The encoder whose space the vectors of a gallery lie in.
 
     Parameters
     ----------
     id
-        The encoder's name, as in the metrics of runs; empty where nobody told it.
+        Name of the encoder as in the metrics of runs; empty where it is not known.
     width
-        D.
+        Width D of the vectors.
     name
-        By which `load_encoder` finds it; empty if it cannot.
+        Name by which `load_encoder` finds the encoder; empty if it cannot.
     tokens
         ``pooled``, or ``all`` tokens in one long vector.
     fingerprint
-        Of the encoder's weights and library versions, where it embedded the gallery itself.
+        Hash of the encoder's weights and library versions, where the gallery was embedded here.
     said
-        How it is known: ``computed here``, or ``as given``.
+        How the encoder is known: ``computed here``, or ``as given``.
     """
 
     id: str
@@ -61,6 +57,33 @@ class Space:
     fingerprint: str = ""
     said: str = "as given"
 
+    def refuse_other(self, other: VectorSpace, what: object, folder: object) -> None:
+        """Refuse vectors of another encoder or width than those of this gallery, both named.
+
+        Parameters
+        ----------
+        other
+            Space of the vectors that come.
+        what, folder
+            Names of the vectors and of this gallery, for the message.
+
+        Raises
+        ------
+        DataError
+            If the widths differ, or the encoders where both are known.
+        """
+        if other.width != self.width:
+            raise DataError(
+                f"{what} has vectors of width {other.width} ({other.id or 'encoder not told'}), "
+                f"{folder} of width {self.width} ({self.id or 'encoder not told'}); they are of "
+                "different encoders"
+            )
+        if other.id and self.id and other.id != self.id:
+            raise DataError(
+                f"{what} lies in the space of {other.id}, {folder} in that of {self.id}; only "
+                "embeddings of the same encoder can be compared"
+            )
+
 
 @dataclass(frozen=True)
 class Part:
@@ -69,21 +92,21 @@ class Part:
     Parameters
     ----------
     name
-        Of its two files below ``parts``.
+        Name of its two files below ``parts``.
     rows
-        How many vectors; of none there are no files.
+        Number of vectors; a part of none has no files.
     sha256, table_sha256
-        Of the two files.
+        Hashes of the two files.
     source, job, identity
-        Which source, which of its jobs, and the hash of what the job reads.
+        The source, the one of its jobs that became this part, and the hash of what the job reads.
     read
-        Vectors or pictures that the job had.
+        Number of vectors or pictures that the job had.
     duplicates
-        Of these, left out since their id was there before.
+        Number of these that were left out since their id was there before.
     rescaled
-        Of these, not of norm 1 when they came.
+        Number of these that were not of norm 1 when they came.
     left_out
-        Of these, unreadable or not finite, left out on request.
+        Number of these that were unreadable or not finite, and left out on request.
     """
 
     name: str
@@ -101,23 +124,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Info:
-    """What ``gallery.json`` says.
+    """The content of ``gallery.json``.
 
     Parameters
     ----------
     space
-        Of the vectors.
+        Space of the vectors.
     parts
-        In order of rows.
+        Parts in the order of their rows.
     backend, options
-        What searches it; options are the back-end's own, seeds included.
+        Name of what searches the gallery, and its options.
     complete
         Sources of which every job is there.
     roots
-        Source -> where its pictures are found, for `where` of the tables.
+        Kind of every source, by its path: ``pictures``, ``shards`` or ``embeddings``.
     """
 
-    space: Space
+    space: VectorSpace
     parts: tuple[Part, ...] = ()
     backend: str = "exact"
     options: dict[str, Any] = field(default_factory=dict)
@@ -134,85 +157,15 @@ class Info:
         """Width D of the vectors."""
         return self.space.width
 
-
-@dataclass(frozen=True)
-class Gallery:
-    """An opened gallery.
-
-    Parameters
-    ----------
-    path
-        Its folder.
-    info
-        What is in it.
-    outside
-        Of an index made elsewhere: its file and tables; there are no vectors then.
-    """
-
-    path: Path
-    info: Info
-    outside: Rows | None = None
-
-    def __len__(self) -> int:
-        return len(self.outside) if self.outside is not None else self.info.count
-
     @property
-    def index(self) -> Path:
-        """Folder of what the back-end needs."""
-        return self.path / "index"
+    def filled(self) -> list[Part]:
+        """Parts that hold vectors."""
+        return [part for part in self.parts if part.rows]
 
-    @property
-    def has_vectors(self) -> bool:
-        """Whether the vectors themselves are there, for exact scores."""
-        return self.outside is None
-
-    @cached_property
-    def vectors(self) -> Vectors:
-        """All vectors, memory-mapped.
-
-        Raises
-        ------
-        DataError
-            If there are none, or a part is damaged.
-        """
-        if not self.has_vectors:
-            raise DataError(
-                f"{self.path} is an index made elsewhere, without vectors; build a gallery from "
-                "the embeddings it was made of"
-            )
-        parts = [part for part in self.info.parts if part.rows]
-        paths = [vectors_path(self.path, part.name) for part in parts]
-        return Vectors(paths, [part.rows for part in parts], self.info.width)
-
-    @cached_property
-    def rows(self) -> Rows:
-        """What is known of every row."""
-        if self.outside is not None:
-            return self.outside
-        parts = [part for part in self.info.parts if part.rows]
-        return Rows([table_path(self.path, p.name) for p in parts], [p.rows for p in parts])
-
-    def metadata(self, rows: NDArray[np.int64]) -> pd.DataFrame:
-        """Return row, id, caption, url and where of rows, in order; -1 has empty texts."""
-        return self.rows.take(rows)
-
-    def backend(self) -> Backend:
-        """Open what searches it.
-
-        Raises
-        ------
-        DataError
-            If its index is missing or damaged, or the gallery is empty.
-        """
-        if len(self) == 0:
-            raise DataError(f"{self.path} is an empty gallery; add something to it first")
-        return load_backend(self.info.backend).open(self)
-
-    def with_options(self, **options: Any) -> Gallery:
-        """Return the same gallery, searched under other options; None leaves one as it is."""
-        told = {name: value for name, value in options.items() if value is not None}
-        info = dataclasses.replace(self.info, options={**self.info.options, **told})
-        return dataclasses.replace(self, info=info)
+    def sources_of(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the path of the source that each of rows (n,) came from."""
+        ends = np.cumsum([part.rows for part in self.filled], dtype=np.int64)
+        return [self.filled[i].source for i in np.searchsorted(ends, rows, side="right")]
 
 
 def vectors_path(folder: Path, part: str) -> Path:
@@ -225,34 +178,45 @@ def table_path(folder: Path, part: str) -> Path:
     return folder / "parts" / f"{part}.parquet"
 
 
-def open_gallery(folder: Path, *, unfinished: bool = False) -> Gallery:
-    """Open a gallery, or an index folder of clip-retrieval or autofaiss as it is.
+def open_vectors(folder: Path, info: Info) -> Vectors:
+    """Return all vectors of a gallery, memory-mapped; raises DataError if a part is damaged."""
+    paths = [vectors_path(folder, part.name) for part in info.filled]
+    return Vectors(paths, [part.rows for part in info.filled], info.width)
 
-    Parameters
-    ----------
-    folder
-        ``gallery.json`` is in it, or ``image.index`` / ``knn.index`` beside metadata.
-    unfinished
-        Also one whose build was cut off.
 
-    Raises
-    ------
-    DataError
-        If there is none, its description is damaged, or its build was cut off.
-    """
-    if not (folder / DESCRIPTION).is_file():
-        from mindeye.gallery.opened import open_index_folder
+def open_tables(folder: Path, info: Info) -> Tables:
+    """Return the tables of all parts of a gallery."""
+    paths = [table_path(folder, part.name) for part in info.filled]
+    return Tables(paths, [part.rows for part in info.filled])
 
-        return open_index_folder(folder)
-    info = read_info(folder)
-    if not unfinished:
-        for source in dict.fromkeys(part.source for part in info.parts):
-            if source not in info.complete:
-                raise DataError(
-                    f"the build of {folder} from {source} was cut off after {info.count} vectors; "
-                    "run the same command again, it goes on"
-                )
-    return Gallery(folder, info)
+
+class IdSet:
+    """The ids of a gallery as hashes of 128 bits, 16 bytes an id whatever its length."""
+
+    def __init__(self) -> None:
+        self.hashes = np.zeros((2, 0), dtype=np.uint64)
+
+    def new(self, ids: list[str]) -> NDArray[np.bool_]:
+        """Return which ids (n,) are neither in the set nor earlier in the list."""
+        fresh = np.array(~pd.Series(ids, dtype=object).duplicated(), dtype=bool)
+        if not self.hashes.size:
+            return fresh
+        hashes = _hashes(ids)
+        place = np.searchsorted(self.hashes[0], hashes[0]).clip(max=self.hashes.shape[1] - 1)
+        known: NDArray[np.bool_] = (self.hashes[:, place] == hashes).all(axis=0)
+        return fresh & ~known
+
+    def add(self, ids: list[str]) -> None:
+        """Take ids in."""
+        joined = np.concatenate([self.hashes, _hashes(ids)], axis=1)
+        self.hashes = joined[:, np.argsort(joined[0], kind="stable")]
+
+
+def _hashes(ids: list[str]) -> NDArray[np.uint64]:
+    texts = np.array(ids, dtype=object)
+    keys = ("0123456789123456", "gallery's second")  # of 16 bytes each, as SipHash takes them
+    each = [pd.util.hash_array(texts, hash_key=key, categorize=False) for key in keys]
+    return np.stack(each).astype(np.uint64)
 
 
 def read_info(folder: Path) -> Info:
@@ -273,7 +237,7 @@ def read_info(folder: Path) -> Info:
     try:
         parts = tuple(Part(**part) for part in content["parts"])
         info = Info(
-            space=Space(**content["encoder"]),
+            space=VectorSpace(**content["encoder"]),
             parts=parts,
             backend=str(content["backend"]),
             options=dict(content["options"]),
@@ -282,9 +246,6 @@ def read_info(folder: Path) -> Info:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} lacks or adds a field ({error}); build again") from error
-    numbers = [value for p in parts for value in (p.rows, p.read)] + [info.width]
-    if not all(type(n) is int and n >= 0 for n in numbers) or info.width < 1:
-        raise DataError(f"{path} counts rows or width by something else than whole numbers")
     if not all(isinstance(p.name, str) and PART_NAME.fullmatch(p.name) for p in parts):
         raise DataError(f"{path} names parts that no gallery has; build the gallery again")
     return info
@@ -292,7 +253,7 @@ def read_info(folder: Path) -> Info:
 
 def write_info(folder: Path, info: Info) -> None:
     """Write ``gallery.json`` atomically."""
-    content: Mapping[str, Any] = {
+    content = {
         "format": FORMAT,
         "encoder": dataclasses.asdict(info.space),
         "dtype": "float16",

@@ -1,4 +1,4 @@
-"""The vectors of a gallery: parts on disk, memory-mapped, numbered through."""
+"""The vectors of a gallery: unit rows in parts on disk, memory-mapped and numbered through."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Vectors:
     Parameters
     ----------
     paths
-        The parts, .npy of shape (n, D) and type float16, in order.
+        Files of the parts in order, .npy of shape (n, D) and type float16.
     rows
-        How many each must hold.
+        Number of vectors that each part must hold.
     width
-        D.
+        Width D of the vectors.
 
     Raises
     ------
@@ -60,17 +60,17 @@ class Vectors:
         DataError
             If a row is not in the gallery.
         """
-        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
-            raise DataError(f"rows {wanted.min()}..{wanted.max()} of a gallery of {len(self)}")
+        rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise DataError(f"rows {rows.min()}..{rows.max()} of a gallery of {len(self)}")
         if len(self.parts) == 1:
-            return _floats(self.parts[0][wanted])
-        halves = np.empty((len(wanted), self.width), dtype=np.float16)
-        where = np.searchsorted(self.starts, wanted, side="right") - 1
-        for index in np.unique(where):
-            mine = where == index
-            halves[mine] = self.parts[index][wanted[mine] - self.starts[index]]
-        return _floats(halves)
+            return _float32(self.parts[0][rows])
+        halves = np.empty((len(rows), self.width), dtype=np.float16)
+        parts = np.searchsorted(self.starts, rows, side="right") - 1
+        for index in np.unique(parts):
+            mine = parts == index
+            halves[mine] = self.parts[index][rows[mine] - self.starts[index]]
+        return _float32(halves)
 
     def release(self) -> None:
         """Give back the pages that `take` has mapped; what is in them stays on disk.
@@ -89,18 +89,57 @@ class Vectors:
         Parameters
         ----------
         size
-            Most rows at once.
+            Largest number of rows at once.
         first
             Row to begin with.
         """
         for start, part in zip(self.starts[:-1].tolist(), self.parts, strict=True):
             for row in range(max(first - start, 0), len(part), size):
-                yield start + row, _floats(_read(part, row, min(row + size, len(part))))
+                yield start + row, _float32(_read(part, row, min(row + size, len(part))))
 
     def chunk_count(self, size: int, *, first: int = 0) -> int:
         """Return how many chunks `chunks` yields."""
         lengths = zip(self.starts[:-1].tolist(), self.parts, strict=True)
         return sum(-(-max(len(p) - max(first - start, 0), 0) // size) for start, p in lengths)
+
+
+def unit_rows(
+    vectors: NDArray[Any], what: str, *, first: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return vectors (N, D) at norm 1, float32 and contiguous, and the norms (N,) they had.
+
+    Parameters
+    ----------
+    vectors
+        Vectors (N, D) of any float type.
+    what
+        Where they come from, for the message.
+    first
+        Number of their first row, for the message.
+
+    Raises
+    ------
+    DataError
+        If a row holds NaN or infinity, or is zero throughout; names the row.
+    """
+    values, norms = with_norms(vectors)
+    bad = ~(np.isfinite(norms) & (norms > 0))
+    if bad.any():
+        row = int(bad.argmax())
+        why = "is zero throughout" if norms[row] == 0 else "holds NaN or infinity"
+        raise DataError(
+            f"{what}, row {first + row}: the embedding {why} ({int(bad.sum())} such rows); embed "
+            "again, or leave such rows out (of a gallery's source: --bad skip)"
+        )
+    return values / norms[:, None], norms
+
+
+def with_norms(vectors: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return vectors (N, D) as float32 and their norms (N,), not finite where a row is not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.ascontiguousarray(vectors, dtype=np.float32)
+        norms: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", values, values))
+    return values, norms
 
 
 def _read(part: NDArray[Any], first: int, last: int) -> NDArray[np.float16]:
@@ -122,23 +161,22 @@ def _read(part: NDArray[Any], first: int, last: int) -> NDArray[np.float16]:
     return read.reshape(last - first, part.shape[1])
 
 
-def _floats(halves: NDArray[np.float16]) -> NDArray[np.float32]:
+def _float32(halves: NDArray[np.float16]) -> NDArray[np.float32]:
     """Return float32 of float16; torch is several times faster at it than NumPy."""
-    # np.asarray drops the memory map's class; of a slice that is read-only, a copy is made,
-    # since torch warns of what cannot be written to.
+    # np.asarray drops the memory map's class; torch warns of what cannot be written to.
     plain = np.asarray(halves)
     if not plain.flags.writeable:
         plain = plain.copy()
     if plain.size > FEW:
-        floats: NDArray[np.float32] = torch.from_numpy(plain).float().numpy()
-        return floats
+        converted: NDArray[np.float32] = torch.from_numpy(plain).float().numpy()
+        return converted
     # A few rows, as of one search: in pieces that torch does not share out among threads, which
     # take longer to wake up beside faiss's own than the work takes.
-    floats = np.empty(plain.shape, dtype=np.float32)
-    given, taken = torch.from_numpy(plain).view(-1), torch.from_numpy(floats).view(-1)
+    converted = np.empty(plain.shape, dtype=np.float32)
+    given, taken = torch.from_numpy(plain).view(-1), torch.from_numpy(converted).view(-1)
     for first in range(0, plain.size, PIECE):
         taken[first : first + PIECE].copy_(given[first : first + PIECE])
-    return floats
+    return converted
 
 
 def _open_part(path: Path, rows: int, width: int) -> NDArray[Any]:

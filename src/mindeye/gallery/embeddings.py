@@ -1,4 +1,4 @@
-"""Galleries out of embeddings that are there already: one .npy, or what clip-retrieval writes.
+"""Embeddings that are there already as a source of galleries: arrays, or clip-retrieval's folders.
 
 ::
 
@@ -13,20 +13,25 @@ in which LAION's embeddings were published; not checked against real files here.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from mindeye.config.fingerprints import config_hash
 from mindeye.errors import CheckpointError, ConfigError, DataError
 from mindeye.files import open_array, read_json
-from mindeye.gallery.rows import COLUMNS, named_columns, open_table, texts
-from mindeye.gallery.sources import Block, Job, Source, SourceConfig, file_identity, natural
-from mindeye.gallery.store import Space
+from mindeye.gallery.config import SourceConfig
+from mindeye.gallery.sources import Block, Job, Source, file_identity, natural
+from mindeye.gallery.store import VectorSpace
+from mindeye.gallery.tables import COLUMNS, named_columns, open_table, texts_of
 from mindeye.targets.encoders import load_encoder
 
 PART = 100_000
@@ -42,7 +47,7 @@ def embeddings_in(path: Path) -> list[Path]:
     return sorted((inside if inside.is_dir() else path).glob("*.npy"), key=natural)
 
 
-def open_embeddings(path: Path, config: SourceConfig) -> Source:
+def open_embeddings(path: Path, arrays: Sequence[Path], config: SourceConfig) -> Source:
     """Cut arrays into runs of rows, each with its rows of the table beside it.
 
     Raises
@@ -51,18 +56,17 @@ def open_embeddings(path: Path, config: SourceConfig) -> Source:
         If an array or table is missing, cut off or does not fit the other, or the embeddings are
         of another encoder or width than asked.
     """
-    arrays = embeddings_in(path)
-    opened = [_opened(array) for array in arrays]
-    width = int(opened[0].shape[1])
+    width = int(_opened(arrays[0]).shape[1])
+    size = config.part or PART
     jobs = []
-    for file, array in zip(arrays, opened, strict=True):
+    for file in arrays:
+        array = _opened(file)
         if array.shape[1] != width:
             raise DataError(
                 f"{file} has width {array.shape[1]}, {arrays[0].name} beside it {width}; "
                 "embeddings of one gallery come from one encoder"
             )
         table = _table_of(file, len(array))
-        size = config.part or PART
         for first in range(0, len(array), size):
             rows = range(first, min(first + size, len(array)))
             name = f"{file.name} {rows.start}..{rows.stop - 1}"
@@ -71,6 +75,19 @@ def open_embeddings(path: Path, config: SourceConfig) -> Source:
     if not jobs:
         raise DataError(f"{path} holds no vectors; there is nothing to build a gallery from")
     return Source(str(path), "embeddings", _space(path, width, config), tuple(jobs))
+
+
+def source_of_array(array: NDArray[Any], ids: Sequence[str], config: SourceConfig) -> Source:
+    """Return embeddings (N, D) in memory as a source, with their ids."""
+    name = f"{len(array)} embeddings in memory, {hashlib.sha256(array.tobytes()).hexdigest()[:12]}"
+
+    def read() -> Iterator[Block]:
+        table = pd.DataFrame({"id": list(ids), "caption": "", "url": "", "where": ""})
+        yield Block(array, table)
+
+    job = Job(name, config_hash(name, list(ids)), len(array), read)
+    space = VectorSpace(_asked(config).id, int(array.shape[1]))
+    return Source(name, "embeddings", space, (job,))
 
 
 def _opened(path: Path) -> NDArray[Any]:
@@ -107,40 +124,32 @@ def _table_of(file: Path, count: int) -> Path | None:
 
 def _read(file: Path, table: Path | None, rows: range) -> Iterator[Block]:
     """Yield blocks of some rows of an array, with their texts."""
-    array = _opened(file)
-    told = _told(file, table, rows)
+    array, texts = _opened(file), _texts(file, table, rows)
     for first in range(rows.start, rows.stop, BLOCK):
         last = min(first + BLOCK, rows.stop)
-        own = slice(first - rows.start, last - rows.start)
-        yield Block(array[first:last], {name: column[own] for name, column in told.items()})
+        yield Block(array[first:last], texts[first - rows.start : last - rows.start])
 
 
-def _told(file: Path, table: Path | None, rows: range) -> dict[str, list[str]]:
-    """Return the texts of a run of rows; an id of its own for a row that has none."""
-    count = len(rows)
-    own = [f"{file.stem}:{row}" for row in rows]
-    told = {name: [""] * count for name in COLUMNS}
+def _texts(file: Path, table: Path | None, rows: range) -> pd.DataFrame:
+    """Return the texts of a run of rows; FILE:ROW is the id of a row that has none."""
+    texts = pd.DataFrame("", index=range(len(rows)), columns=COLUMNS, dtype=object)
     if table is not None:
         opened = open_table(table)
         for ours, theirs in named_columns(opened.schema_arrow.names).items():
-            column = _column(opened, theirs, table)
-            told[ours] = texts(column.slice(rows.start, count))
-    told["id"] = [given or mine for given, mine in zip(told["id"], own, strict=True)]
-    return told
+            try:
+                column = opened.read(columns=[theirs]).column(theirs)
+            except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors or OSErrors
+                first = str(error).partition("\n")[0]
+                raise DataError(f"{table} is damaged at {theirs} ({first})") from error
+            texts[ours] = texts_of(column.slice(rows.start, len(rows)))
+    own = [f"{file.stem}:{row}" for row in rows]
+    texts["id"] = np.where(texts["id"] == "", own, texts["id"])
+    return texts
 
 
-def _column(opened: Any, name: str, path: Path) -> Any:
-    try:
-        return opened.read(columns=[name]).column(name)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors or OSErrors
-        first = str(error).partition("\n")[0]
-        raise DataError(f"{path} is damaged at {name} ({first}); fetch it again") from error
-
-
-def _space(path: Path, width: int, config: SourceConfig) -> Space:
+def _space(path: Path, width: int, config: SourceConfig) -> VectorSpace:
     """Return the space of given embeddings; refuse another than asked, both named."""
-    asked = _asked(config)
-    known = _described(path)
+    asked, known = _asked(config), _described(path)
     if known is not None and known.width != width:
         raise DataError(f"{path}/bulk.json says width {known.width}, the arrays have {width}")
     if known is not None and asked.id and known.id != asked.id:
@@ -153,34 +162,32 @@ def _space(path: Path, width: int, config: SourceConfig) -> Space:
             f"{path} holds embeddings of width {width}, the encoder {asked.id} gives "
             f"{asked.width}; they are of another encoder"
         )
-    fingerprint = known.fingerprint if known is not None else ""
-    identity = known.id if known is not None else asked.id
-    return Space(identity, width, config.encoder, config.encoder_tokens, fingerprint)
+    known = known or asked
+    tokens = config.encoder_tokens
+    return VectorSpace(known.id, width, config.encoder, tokens, known.fingerprint)
 
 
-def _asked(config: SourceConfig) -> Space:
+def _asked(config: SourceConfig) -> VectorSpace:
     """Return id and width of the encoder asked for; width 0 if it is not on this machine."""
     if not config.encoder:
-        return Space("", 0)
+        return VectorSpace("", 0)
+    weights, tokens = Path(config.weights) if config.weights else None, config.encoder_tokens
     with contextlib.suppress(ConfigError, CheckpointError):
-        encoder = load_encoder(
-            config.encoder,
-            device=torch.device("cpu"),
-            tokens=config.encoder_tokens,
-            weights=Path(config.weights) if config.weights else None,
-        )
-        return Space(encoder.id, encoder.tokens * encoder.width)
+        cpu = torch.device("cpu")
+        encoder = load_encoder(config.encoder, device=cpu, tokens=tokens, weights=weights)
+        return VectorSpace(encoder.id, encoder.tokens * encoder.width)
     label = Path(config.encoder).name
-    return Space(f"{label}_pooled" if config.encoder_tokens == "pooled" else label, 0)
+    return VectorSpace(f"{label}_pooled" if tokens == "pooled" else label, 0)
 
 
-def _described(path: Path) -> Space | None:
+def _described(path: Path) -> VectorSpace | None:
     """Return what ``bulk.json`` beside the arrays says of their encoder."""
     file = path / "bulk.json"
     if not file.is_file():
         return None
     try:
         encoder = read_json(file)["encoder"]
-        return Space(str(encoder["id"]), int(encoder["width"]), fingerprint=encoder["fingerprint"])
+        fingerprint = encoder["fingerprint"]
+        return VectorSpace(str(encoder["id"]), int(encoder["width"]), fingerprint=fingerprint)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} is damaged ({error}); embed again") from error

@@ -1,0 +1,342 @@
+"""A gallery asked with a run: first order by one vector a picture, second order by all tokens.
+
+::
+
+    OUT/retrieved.npy        (S, H, W, 3) the picks, at the size of the stimuli
+        stimuli.npy          (S, H, W, 3) what was seen
+        stimulus_ids.json    in the order of both
+        answers.json         every answer with both scores, and the picks
+        strip.png            seen, the best 8 of the first order, the pick
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindeye.commands.gallery import (
+    DRAWN,
+    SHOWN,
+    answer_notes,
+    answers_json,
+    lines_of_pictures,
+)
+from mindeye.config.settings import run_config
+from mindeye.errors import DataError, UsageError
+from mindeye.files import write_array, write_json
+from mindeye.gallery.exact import Matches
+from mindeye.gallery.gallery import Gallery
+from mindeye.gallery.pictures import fitted, write_sheet
+from mindeye.gallery.queries import Queries, queries_from
+from mindeye.gallery.second_order import (
+    NEIGHBOURS,
+    Selection,
+    answer_pictures,
+    is_without_pictures,
+    select,
+)
+from mindeye.gallery.store import VectorSpace
+from mindeye.runs import open_run
+from mindeye.runs.scoring.controls import pooled
+from mindeye.runs.scoring.predictions import decoded, prediction
+from mindeye.runs.workspace import Workspace
+
+ANSWERS = "answers.json"
+
+BEST = 8
+"""Answers of the first order that are drawn."""
+
+PROBED = 64
+"""Answers by which it is judged whether a gallery of embeddings has pictures at hand."""
+
+CLASS_TOKEN_NOTE = (
+    "first order by token 0 of the predicted tokens, which were trained all together and not to "
+    "look up by one of them; a pooled run of the same subject (targets.tokens=pooled) finds more "
+    "(--pooled-run), and so does ridge regression's token 0 (--first-order ridge)"
+)
+MEAN_NOTE = (
+    "first order by the mean of the predicted tokens, since the encoder has no class token; its "
+    "own pooled embedding is something else, and a pooled run (--pooled-run) predicts that"
+)
+
+
+@dataclass(frozen=True)
+class RunSearch:
+    """How a gallery is asked with a run.
+
+    Parameters
+    ----------
+    k
+        Number of neighbours of the first order; the paper takes 16.
+    second_order
+        ``tokens`` selects among them by all tokens; ``none`` takes the nearest.
+    first_order
+        ``decoder`` looks up by what the run's decoder predicts, ``ridge`` by what its ridge
+        regression does, which fits every token for itself.
+    pooled_run
+        Folder of another run of the same subject whose predictions look up the neighbours.
+    root
+        Folder below which the gallery's pictures lie, where that is not its source.
+    """
+
+    k: int = NEIGHBOURS
+    second_order: Literal["tokens", "none"] = "tokens"
+    first_order: Literal["decoder", "ridge"] = "decoder"
+    pooled_run: Path | None = None
+    root: Path | None = None
+
+
+@dataclass(frozen=True)
+class RunAnswers:
+    """What a gallery answers to a run.
+
+    Parameters
+    ----------
+    queries
+        Queries, one a test stimulus, named by its id.
+    matches
+        Answers of the first order, (S, k).
+    second
+        What the second order says of them; None without one.
+    by
+        What the first order looked up by.
+    notes
+        What is worth telling.
+    """
+
+    queries: Queries
+    matches: Matches
+    second: Selection | None
+    by: str
+    notes: list[str]
+
+    @property
+    def picks(self) -> NDArray[np.int64]:
+        """First-order rank (S,) of the pick of every query."""
+        if self.second is None:
+            return np.zeros(len(self.queries.names), dtype=np.int64)
+        return self.second.picks
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Row (S,) of the pick of every query."""
+        return np.take_along_axis(self.matches.rows, self.picks[:, None], axis=1)[:, 0]
+
+
+def search_with_run(
+    gallery: Gallery,
+    run: Path,
+    how: RunSearch,
+    *,
+    json: Path | None = None,
+    pictures: Path | None = None,
+    out: Path | None = None,
+) -> str:
+    """Look up every test stimulus of a run, write what is asked for, and return the text.
+
+    Parameters
+    ----------
+    gallery
+        Gallery to ask.
+    run
+        Folder of the run.
+    how
+        How it is asked.
+    json, pictures, out
+        File of the answers, file of the sheet, folder of the picks; None for those not wanted.
+    """
+    work = open_run(run, run_config)
+    answers = ask(gallery, work, how)
+    lines = [*answers.notes, _text(gallery, answers)]
+    if json is not None:
+        write_json(json, _json(gallery, work, answers))
+        lines.append(f"{json} holds all answers")
+    if pictures is not None:
+        _draw(gallery, work, answers, pictures, how.root)
+        lines.append(f"{pictures} shows {min(DRAWN, len(answers.rows))} stimuli")
+    if out is not None:
+        same = _write(gallery, work, answers, out, how.root)
+        lines.append(
+            f"{out} holds the picks; {same} of {len(answers.rows)} are the very picture seen"
+        )
+    return "\n".join(lines)
+
+
+def ask(gallery: Gallery, work: Workspace, how: RunSearch) -> RunAnswers:
+    """Look up every test stimulus of a run by what was decoded of it.
+
+    Raises
+    ------
+    DataError
+        If the gallery is of another encoder or width than what looks it up, the two runs are of
+        different subjects, or the picture of an answer is missing.
+    UsageError
+        If k is less than 1.
+    """
+    asking = work if how.pooled_run is None else open_run(how.pooled_run, run_config)
+    queries, by = _queries(gallery, asking, how.first_order)
+    if asking.subject.fingerprint != work.subject.fingerprint:
+        raise DataError(
+            f"{asking.folder} decodes {asking.subject.path}, {work.folder} decodes "
+            f"{work.subject.path}; the pooled run must be of the same prepared subject"
+        )
+    matches = gallery.nearest(queries, how.k)
+    notes, tokens = answer_notes(gallery, queries, how.k), decoded(work)
+    if how.second_order == "none":
+        return RunAnswers(queries, matches, None, by, notes)
+    why = _no_second_order(gallery, matches, tokens, how.root)
+    if why:
+        return RunAnswers(queries, matches, None, by, [*notes, why])
+    second = select(gallery, matches.rows, tokens, work.encoder, root=how.root)
+    return RunAnswers(queries, matches, second, by, notes)
+
+
+def _queries(gallery: Gallery, work: Workspace, first_order: str) -> tuple[Queries, str]:
+    """Return what a run looks a gallery up by, one vector a test stimulus, and what it is.
+
+    The pooled embedding that it predicts, token 0 of the tokens that it predicts, or their mean
+    where the encoder has no class token; all of them for a gallery of all tokens.
+    """
+    is_ridge, encoder, space = first_order == "ridge", work.encoder, gallery.info.space
+    tokens = prediction(work, "ridge/tokens") if is_ridge else decoded(work)
+    vectors, identity, note = np.asarray(tokens), encoder.id, ""
+    if space.tokens == "all" and space.id == encoder.id:
+        by = "all tokens"
+    elif tokens.ndim == 2 or tokens.shape[1] == 1:
+        by = "pooled embedding"
+    else:
+        by = "token 0" if encoder.has_class_token else "mean of tokens"
+        note = CLASS_TOKEN_NOTE if encoder.has_class_token else MEAN_NOTE
+        vectors, identity = pooled(work, tokens), f"{encoder.id}_pooled"
+    own = VectorSpace(identity, int(np.prod(vectors.shape[1:])))
+    names = work.test_ids
+    queries = queries_from(vectors, space, gallery.path, work.folder, own=own, names=names)
+    notes = [note] if note and not is_ridge else []
+    if not space.id:
+        notes.append("the gallery does not tell its encoder; only the widths were compared")
+    elif space.fingerprint.split("/")[0] not in ("", encoder.fingerprint.split("/")[0]):
+        notes.append(
+            f"the gallery was embedded by other weights or library versions of {space.id} than the "
+            "run's"
+        )
+    by = f"{by} of {work.folder}, {first_order}"
+    return queries._replace(notes=[*queries.notes, *notes]), by
+
+
+def _no_second_order(
+    gallery: Gallery, matches: Matches, tokens: NDArray[Any], root: Path | None
+) -> str:
+    """Return why there can be no second order, empty if there can."""
+    if tokens.ndim == 2 or tokens.shape[1] == 1:
+        return (
+            "no second order: the run predicts one vector a picture; ask with a run of all tokens "
+            "and give this one as --pooled-run"
+        )
+    if is_without_pictures(gallery, matches.rows[matches.rows >= 0][:PROBED], root=root):
+        return (
+            "no second order: the gallery is of embeddings, without pictures to embed by all "
+            "tokens; name the folder of its pictures with --root"
+        )
+    return ""
+
+
+def _text(gallery: Gallery, answers: RunAnswers) -> str:
+    """Return the picks for the first stimuli as lines of text."""
+    ids, lines = gallery.table(answers.rows[:SHOWN])["id"], []
+    for q, (name, picked) in enumerate(zip(answers.queries.names, ids, strict=False)):
+        place, rows = int(answers.picks[q]), answers.matches.rows[q]
+        line = f"{name}: {picked or 'nothing'}, first order {place + 1} of {(rows >= 0).sum()}"
+        line += f" ({answers.matches.scores[q, place]:.4f})"
+        if answers.second is not None:
+            line += f", picked by all tokens ({answers.second.scores[q, place]:.4f})"
+        lines.append(line)
+    if len(answers.queries.names) > SHOWN:
+        lines.append(f"and {len(answers.queries.names) - SHOWN} more; --json or --out has all")
+    return "\n".join(lines)
+
+
+def _json(gallery: Gallery, work: Workspace, answers: RunAnswers) -> dict[str, Any]:
+    """Return answers as JSON, with both orders and the pick of every query."""
+    content = answers_json(gallery, answers.queries, answers.matches, answers.notes)
+    second, encoder = answers.second, work.encoder
+    content |= {"run": str(work.folder), "first_order_by": answers.by, "second_order": None}
+    if second is not None:
+        shape = {"tokens": encoder.tokens, "width": encoder.width}
+        content["second_order"] = {"encoder": encoder.id, **shape, "score": "cosine of all tokens"}
+    ids = gallery.table(answers.rows)["id"].tolist()
+    for q, answer in enumerate(content["queries"]):
+        there = answers.matches.rows[q] >= 0
+        answer["ranks"] = np.flatnonzero(there).tolist()
+        if second is not None:
+            answer["second_scores"] = second.scores[q][there].astype(float).tolist()
+            answer["second_ranks"] = second.ranks[q][there].tolist()
+        pick = {"rank": int(answers.picks[q]), "row": int(answers.rows[q]), "id": ids[q]}
+        answer["pick"] = pick
+    return content
+
+
+def _write(
+    gallery: Gallery, work: Workspace, answers: RunAnswers, folder: Path, root: Path | None
+) -> int:
+    """Write the picks as reconstructions, with what was seen; an earlier call's are replaced.
+
+    Returns
+    -------
+    int
+        How many picks are, pixel for pixel, the picture that was seen.
+    """
+    is_ours = (folder / ANSWERS).is_file()
+    if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not empty and holds no {ANSWERS}; give another --out")
+    ids = answers.queries.names
+    seen = work.subject.pictures_of(ids)
+    retrieved = retrieved_pictures(gallery, answers.rows, seen.shape[1:3], root)
+    same = (retrieved == seen).reshape(len(ids), -1).all(axis=1)
+    content = _json(gallery, work, answers)
+    for answer, is_seen in zip(content["queries"], same.tolist(), strict=True):
+        answer["pick"]["is_seen"] = is_seen
+    # The answers come first: by them a second call knows the folder for one of these.
+    write_json(folder / ANSWERS, content)
+    write_json(folder / "stimulus_ids.json", ids)
+    write_array(folder / "stimuli.npy", seen)
+    write_array(folder / "retrieved.npy", retrieved)
+    _draw(gallery, work, answers, folder / "strip.png", root)
+    return int(same.sum())
+
+
+def retrieved_pictures(
+    gallery: Gallery, rows: NDArray[np.int64], size: tuple[int, int], root: Path | None
+) -> NDArray[np.uint8]:
+    """Return the pictures (S, H, W, 3) of rows (S,) at one size (H, W).
+
+    A picture of another shape is resized to cover it and the middle is cut out, as encoders do.
+
+    Raises
+    ------
+    DataError
+        If a query has no answer, or a picture is missing or not readable.
+    """
+    if (rows < 0).any():
+        raise DataError(f"query {int((rows < 0).argmax())} has no answer in {gallery.path}")
+    unique, place = np.unique(rows, return_inverse=True)
+    pictures = np.empty((len(unique), *size, 3), dtype=np.uint8)
+    for number, picture in enumerate(answer_pictures(gallery, unique, root=root)):
+        pictures[number] = fitted(picture, size)
+    return pictures[place]
+
+
+def _draw(
+    gallery: Gallery, work: Workspace, answers: RunAnswers, path: Path, root: Path | None
+) -> None:
+    """Draw what was seen, the first-order best 8 and the pick, framed; a line a stimulus."""
+    seen = work.subject.pictures_of(answers.queries.names[:DRAWN])
+    best = answers.matches.rows[:DRAWN, :BEST]
+    near = lines_of_pictures(
+        gallery, np.concatenate([best, answers.rows[:DRAWN, None]], axis=1), root=root
+    )
+    lines = [[own, *line] for own, line in zip(seen, near, strict=True)]
+    write_sheet(path, lines, picks=[best.shape[1] + 1] * len(lines))
