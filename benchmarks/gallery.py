@@ -25,7 +25,8 @@ from benchmarks.timing import machine
 from mindeye.config.fingerprints import config_hash
 from mindeye.errors import MindEyeError, UsageError
 from mindeye.files import provenance, read_json, write_json
-from mindeye.gallery.faiss_options import FaissOptions
+from mindeye.gallery.config import IndexConfig
+from mindeye.gallery.faiss_options import lists
 
 INDICES = ("ivfpq", "ivfsq8", "hnsw", "flat")
 
@@ -100,12 +101,12 @@ class GalleryBench:
             if getattr(self, name) < low:
                 raise UsageError(f"bench gallery: {name} is {getattr(self, name)}; at least {low}")
 
-    def options(self, index: str) -> FaissOptions:
+    def options(self, index: str) -> IndexConfig:
         """Return how an index is built."""
         if not index.startswith("ivf"):
-            return FaissOptions(index=index, ef_construction=HNSW_CONSTRUCTION, seed=self.seed)
-        lists = self.nlist or min(FaissOptions().lists(self.vectors), MOST_LISTS)
-        return FaissOptions(index=index, nlist=lists, train=TRAIN, seed=self.seed)
+            return IndexConfig("faiss", index, ef_construction=HNSW_CONSTRUCTION, seed=self.seed)
+        nlist = self.nlist or min(lists(IndexConfig(), self.vectors), MOST_LISTS)
+        return IndexConfig("faiss", index, nlist=nlist, train=TRAIN, seed=self.seed)
 
 
 def bench_gallery(bench: GalleryBench) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def bench_gallery(bench: GalleryBench) -> dict[str, Any]:
 def _index(
     steps: _Steps, bench: GalleryBench, index: str, shared: Mapping[str, Any]
 ) -> dict[str, Any]:
-    options = asdict(bench.options(index))
+    options = bench.options(index).options
     built = steps.run("build", {**shared, "index": index, "options": options})
     tuned = steps.run("tune", {**shared, "index": index})
     points = tuned["points"]

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gallery_points import choose, grid, recall
+from mindeye.gallery.config import IndexConfig
 from mindeye.gallery.faiss_index import read_index, set_search
-from mindeye.gallery.faiss_options import faiss_options
-from mindeye.gallery.store import open_gallery
+from mindeye.gallery.faiss_options import lists, reach
+from mindeye.gallery.gallery import Gallery
 from mindeye.progress import track
 
 Search = Callable[[NDArray[np.float32], int], Any]
@@ -33,11 +34,11 @@ def tuned(job: dict[str, Any]) -> dict[str, Any]:
     """Try the points of an index on the tuning queries, and choose one."""
     work = Path(job["work"])
     queries, true = np.load(work / "tuning.npy"), np.load(work / "tuning_true.npy")
-    gallery = open_gallery(work / job["index"])
-    lists = faiss_options(gallery.info.options).lists(len(gallery))
+    gallery = Gallery.open(work / job["index"])
+    nlist = lists(IndexConfig.of("faiss", gallery.info.options), len(gallery))
     points: list[dict[str, Any]] = []
-    for options in track(grid(job["index"], lists), f"tune {job['index']}"):
-        backend = gallery.with_options(**options).backend()
+    for options in track(grid(job["index"], nlist), f"tune {job['index']}"):
+        backend = gallery.with_options(**options).searcher
         backend.search(queries[:8], job["k"])
         seconds = []
         for _ in range(2):
@@ -91,22 +92,22 @@ def _ways(work: Path, job: dict[str, Any]) -> dict[str, Search]:
     """Return ``index:who`` -> search; each opens its file anew."""
     ways: dict[str, Search] = {}
     if not job["only"]:
-        ways["exact:ours"] = open_gallery(work / "exact").backend().search
+        ways["exact:ours"] = Gallery.open(work / "exact").searcher.search
     for index, point in job["points"].items():
-        gallery = open_gallery(work / index).with_options(**point)
-        options = faiss_options(gallery.info.options).resolved(len(gallery))
-        ways[f"{index}:ours"] = gallery.backend().search
-        direct = read_index(gallery.index / "index.faiss")
+        gallery = Gallery.open(work / index).with_options(**point)
+        options = IndexConfig.of("faiss", gallery.info.options)
+        ways[f"{index}:ours"] = gallery.searcher.search
+        direct = read_index(work / index / "index" / "index.faiss")
         set_search(direct, options)
-        if not options.reach:
+        if not reach(options):
             ways[f"{index}:faiss"] = direct.search
             continue
         # The same search without re-ranking on either side: what the wrapper costs.
-        plain = gallery.with_options(rerank=0).backend().search
-        ways[f"{index}:ours_plain"] = _reaching(plain, options.reach)
-        ways[f"{index}:faiss_plain"] = _reaching(direct.search, options.reach)
+        plain = gallery.with_options(rerank=0).searcher.search
+        ways[f"{index}:ours_plain"] = _reaching(plain, reach(options))
+        ways[f"{index}:faiss_plain"] = _reaching(direct.search, reach(options))
         if len(gallery) <= REFINED_UP_TO:
-            ways[f"{index}:faiss"] = _refined(direct, gallery.vectors, options.reach)
+            ways[f"{index}:faiss"] = _refined(direct, gallery.vectors, reach(options))
     return ways
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.gallery_memory import PeakMemory, memory
 from mindeye.errors import MindEyeError
-from mindeye.gallery.store import open_gallery
+from mindeye.gallery.gallery import Gallery
 
 
 def weigh(job: dict[str, Any]) -> dict[str, Any]:
@@ -23,11 +23,11 @@ def weigh(job: dict[str, Any]) -> dict[str, Any]:
     queries = np.load(work / "queries.npy")
     before = memory()
     with PeakMemory() as one:
-        gallery = open_gallery(work / job["index"]).with_options(**job["point"])
-        backend = gallery.backend()
-        backend.search(queries[:1], job["k"])
+        gallery = Gallery.open(work / job["index"]).with_options(**job["point"])
+        searcher = gallery.searcher
+        searcher.search(queries[:1], job["k"])
     with PeakMemory() as batch:
-        backend.search(queries, job["k"])
+        searcher.search(queries, job["k"])
     size = gallery.vectors.nbytes
     return {
         "vectors_bytes": size,

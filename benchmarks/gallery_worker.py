@@ -22,10 +22,10 @@ from benchmarks.gallery_search import tuned, turns
 from benchmarks.gallery_vectors import Mixture, Synthetic, geometry, write_vectors
 from mindeye.errors import MindEyeError
 from mindeye.files import write_array
-from mindeye.gallery.backends import load_backend
-from mindeye.gallery.build import BuildConfig, build_gallery
-from mindeye.gallery.sources import SourceConfig
-from mindeye.gallery.store import Gallery, open_gallery, read_info, write_info
+from mindeye.gallery.config import IndexConfig, SourceConfig
+from mindeye.gallery.faiss_index import build_index
+from mindeye.gallery.gallery import Gallery
+from mindeye.gallery.store import open_vectors, read_info, write_info
 
 TRUTH = "exact"
 """Name of the gallery whose search is exact; the others share its parts by hard links."""
@@ -58,12 +58,12 @@ def parts(job: dict[str, Any]) -> dict[str, Any]:
     work, start = Path(job["work"]), time.perf_counter()
     out = work / TRUTH
     resumed = (out / "gallery.json").is_file()
-    config = BuildConfig(backend="exact", reading=SourceConfig(part=job["part"]))
+    reading = SourceConfig(part=job["part"])
     with PeakMemory() as peak:
-        built = build_gallery(work / "vectors", out, config)
+        gallery = Gallery.build(work / "vectors", out, index="exact", reading=reading)
     seconds = time.perf_counter() - start
-    if built.gallery.info.count != job["count"]:
-        raise MindEyeError(f"{out} has {built.gallery.info.count} vectors, not {job['count']}")
+    if len(gallery) != job["count"]:
+        raise MindEyeError(f"{out} has {len(gallery)} vectors, not {job['count']}")
     if job["remove"]:
         shutil.rmtree(work / "vectors")
     content = {"seconds": seconds, "resumed": resumed, "bytes": folder_bytes(out / "parts")}
@@ -79,7 +79,8 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     resumed = any(folder.glob("index/*"))
     start = time.perf_counter()
     with PeakMemory() as peak:
-        load_backend("faiss").build(Gallery(folder, info), info.options)
+        config = IndexConfig.of("faiss", info.options)
+        build_index(folder / "index", info, open_vectors(folder, info), config)
     seconds = time.perf_counter() - start
     size = folder_bytes(folder / "index")
     return {"seconds": seconds, "resumed": resumed, "bytes": size, **peak.content()}
@@ -91,9 +92,9 @@ def truth(job: dict[str, Any]) -> dict[str, Any]:
     names = list(job["queries"])
     queries = [np.load(work / f"{name}.npy") for name in names]
     with PeakMemory() as peak:
-        backend = open_gallery(work / TRUTH).backend()
+        searcher = Gallery.open(work / TRUTH).searcher
         start = time.perf_counter()
-        found = backend.search(np.concatenate(queries), job["k"])
+        found = searcher.search(np.concatenate(queries), job["k"])
         seconds = time.perf_counter() - start
     rows = np.split(found.rows, np.cumsum([len(q) for q in queries])[:-1])
     for name, own in zip(names, rows, strict=True):

@@ -28,17 +28,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mindeye.commands.gallery import lines_of_pictures
 from mindeye.config.settings import run_config
 from mindeye.files import provenance, write_json
-from mindeye.gallery.base import Matches, unit_rows
-from mindeye.gallery.build import BuildConfig, build_gallery
-from mindeye.gallery.exact import ExactBackend
-from mindeye.gallery.faiss_options import FaissOptions
-from mindeye.gallery.ranking import rescored
+from mindeye.gallery.config import SourceConfig
+from mindeye.gallery.exact import ExactSearch, Matches, rescored
+from mindeye.gallery.gallery import Gallery
+from mindeye.gallery.pictures import write_sheet
 from mindeye.gallery.second_order import NEIGHBOURS, select
-from mindeye.gallery.second_order_strip import write_selection_strip
-from mindeye.gallery.sources import SourceConfig
-from mindeye.gallery.store import Gallery
+from mindeye.gallery.vectors import unit_rows
 from mindeye.metrics.uncertainty import bootstrap_interval
 from mindeye.runs import Workspace, open_run
 from mindeye.runs.scoring.predictions import decoded, prediction
@@ -151,12 +149,11 @@ def _large(
     whole = _all_tokens(work)
     lines = []
     for backend in ("exact", *INDICES):
-        index = FaissOptions(index="" if backend == "exact" else backend)
-        kind = "exact" if backend == "exact" else "faiss"
-        config = BuildConfig(backend=kind, faiss=index, reading=reading)
-        asked = build_gallery(given.out / "class_tokens", gallery.path, config).gallery
+        asked = Gallery.build(
+            given.out / "class_tokens", gallery.path, index=backend, reading=reading
+        )
         for name, vectors in queries.items():
-            found = asked.backend().search(vectors, NEIGHBOURS)
+            found = asked.searcher.search(vectors, NEIGHBOURS)
             # rows of the two galleries are the same pictures
             picked = rescored(tokens.vectors, whole["all tokens of the run"], found.rows, 1).rows
             if backend == "exact" and name in EMBEDDED:
@@ -165,7 +162,7 @@ def _large(
             pick = (first & (found.rows == picked)).any(axis=1)
             lines.append(Asked(name, backend, len(asked), first, pick))
     for name, vectors in queries.items():
-        found = ExactBackend(gallery.vectors).search(vectors, min(max(MORE), len(gallery)))
+        found = ExactSearch(gallery.vectors).search(vectors, min(max(MORE), len(gallery)))
         first = _hits(work, gallery, found.rows)
         for k in MORE:
             near = found.rows[:, :k]
@@ -173,7 +170,7 @@ def _large(
             pick = (first[:, :k] & (near == picked)).any(axis=1)
             lines.append(Asked(name, "exact", len(gallery), first[:, :k], pick))
     for name, vectors in whole.items():
-        found = ExactBackend(tokens.vectors, chunk=4096).search(vectors, NEIGHBOURS)
+        found = ExactSearch(tokens.vectors, chunk=4096).search(vectors, NEIGHBOURS)
         lines.append(Asked(name, "exact", len(tokens), _hits(work, tokens, found.rows), None))
     return lines
 
@@ -186,12 +183,16 @@ def _selected(
     second = select(gallery, found.rows, decoded(work), work.encoder, root=root)
     seen = work.subject.pictures_of(work.test_ids)
     path = out / f"{name.replace(' ', '_')}.png"
-    write_selection_strip(gallery, seen, found, second.picks, path, root=root)
-    return np.take_along_axis(found.rows, second.picks[:, None], axis=1)
+    picked = np.take_along_axis(found.rows, second.picks[:, None], axis=1)
+    near = lines_of_pictures(
+        gallery, np.concatenate([found.rows[:50, :8], picked[:50]], axis=1), root=root
+    )
+    write_sheet(path, [[s, *line] for s, line in zip(seen, near, strict=False)], [9] * len(near))
+    return picked
 
 
 def _hits(work: Workspace, gallery: Gallery, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    ids = gallery.metadata(rows.reshape(-1))["id"].to_numpy().reshape(rows.shape)
+    ids = gallery.table(rows.reshape(-1))["id"].to_numpy().reshape(rows.shape)
     return np.asarray(ids == np.array(work.test_ids, dtype=object)[:, None])
 
 

@@ -21,10 +21,9 @@ from mindeye.data.scenes import caption, draw_scene, make_scene
 from mindeye.data.subject import Subject
 from mindeye.errors import DataError
 from mindeye.files import atomic_path, read_json, write_array, write_json
-from mindeye.gallery.build import BuildConfig, build_gallery
-from mindeye.gallery.rows import write_rows
-from mindeye.gallery.sources import SourceConfig
-from mindeye.gallery.store import Gallery
+from mindeye.gallery.config import SourceConfig
+from mindeye.gallery.gallery import Gallery
+from mindeye.gallery.tables import COLUMNS, write_table
 from mindeye.progress import track
 
 SCENE_SEED_OFFSET = 2_000_000_000
@@ -96,7 +95,7 @@ def _write(path: Path, told: list[Told]) -> None:
 def token_gallery(out: Path, shards: Path, encoder: str) -> Gallery:
     """Embed all shards, all tokens of a picture as one long vector."""
     reading = SourceConfig(encoder=encoder, encoder_tokens="all")
-    return build_gallery(shards, out, BuildConfig(reading=reading)).gallery
+    return Gallery.build(shards, out, reading=reading)
 
 
 def pooled_gallery(out: Path, tokens: Gallery, encoder: str, width: int) -> Gallery:
@@ -105,10 +104,8 @@ def pooled_gallery(out: Path, tokens: Gallery, encoder: str, width: int) -> Gall
     rows = np.arange(len(tokens), dtype=np.int64)
     if not (source / "pooled.npy").is_file():
         first = [chunk[:, :width] for _, chunk in tokens.vectors.chunks(16_384)]
-        table = tokens.metadata(rows)
-        columns = {name: table[name].tolist() for name in ("id", "caption", "url", "where")}
-        write_rows(source / "pooled.parquet", columns)
+        write_table(source / "pooled.parquet", tokens.table(rows)[COLUMNS])
         joined = np.concatenate(first)
         write_array(source / "pooled.npy", joined / np.linalg.norm(joined, axis=1, keepdims=True))
     reading = SourceConfig(encoder=encoder, encoder_tokens="pooled")
-    return build_gallery(source, out, BuildConfig(reading=reading)).gallery
+    return Gallery.build(source, out, reading=reading)

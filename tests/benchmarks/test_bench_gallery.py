@@ -18,7 +18,7 @@ from benchmarks.gallery_table import table, verdict
 from benchmarks.gallery_vectors import BLOCK, Mixture, Synthetic, write_vectors
 from mindeye.errors import DataError, UsageError
 from mindeye.files import write_json
-from mindeye.gallery.store import open_gallery
+from mindeye.gallery.gallery import Gallery
 
 pytest.importorskip("faiss")
 
@@ -124,13 +124,13 @@ def test_recall_of_the_bench_is_that_of_a_naive_search(
 ) -> None:
     mixture = Mixture(width=32, seed=1)
     vectors = Synthetic(mixture).block(0)[:3000].astype(np.float32)
-    gallery = open_gallery(work / "ivfpq")
+    gallery = Gallery.open(work / "ivfpq")
     np.testing.assert_allclose(gallery.vectors.take(np.arange(3000)), vectors, atol=1e-3)
     queries = np.load(work / "queries.npy")
     true = np.argsort(-(queries @ gallery.vectors.take(np.arange(3000)).T), axis=1)[:, : bench.k]
     chosen = content["indices"]["ivfpq"]["point"]
     point = {name: chosen[name] for name in ("nprobe", "rerank")}
-    found = gallery.with_options(**point).backend().search(queries, bench.k).rows
+    found = gallery.with_options(**point).searcher.search(queries, bench.k).rows
     hits = [len(set(a.tolist()) & set(b.tolist())) for a, b in zip(found, true, strict=True)]
     ways = content["ways"]
     assert ways["ivfpq:ours"]["recall"] == pytest.approx(np.mean(hits) / bench.k, abs=0.01)

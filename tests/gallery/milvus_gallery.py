@@ -93,7 +93,9 @@ def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
         "from milvus_lite.adapter.grpc.server import run_server; "
         f"run_server({str(folder)!r}, '127.0.0.1', {port})"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with socket.socket() as probe:

@@ -22,6 +22,7 @@ from made_galleries import (
 )
 
 from mindeye.cli import main
+from mindeye.data.images import to_images
 from mindeye.errors import ConfigError, DataError, UsageError
 from mindeye.gallery.check import check_gallery, describe
 from mindeye.gallery.config import IndexConfig, SourceConfig
@@ -29,7 +30,6 @@ from mindeye.gallery.faiss_index import FaissSearch
 from mindeye.gallery.gallery import Gallery
 from mindeye.gallery.store import read_info, write_info
 from mindeye.targets.encoders import load_encoder
-from mindeye.targets.images import to_images
 
 
 def digests(folder):

@@ -102,7 +102,7 @@ def test_a_resumed_index_is_that_of_an_uninterrupted_build(tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         made(tmp_path / "b", clustered(900), part=300, backend="faiss", **options)
     with pytest.raises(DataError, match="900 vectors and no index"):
-        Gallery.open(tmp_path / "b" / "g").searcher
+        Gallery.open(tmp_path / "b" / "g").search(clustered(1))
     monkeypatch.setattr(faiss_index, "_write", write)
     monkeypatch.setattr(faiss_index, "_trained", None)  # it is trained already
     resumed = made(tmp_path / "b", clustered(900), part=300, backend="faiss", **options)
@@ -128,14 +128,14 @@ def test_an_index_of_other_vectors_is_refused(tmp_path):
     index.add(clustered(59))
     faiss.write_index(index, str(gallery.path / "index" / "index.faiss"))
     with pytest.raises(DataError, match="holds 59 vectors"):
-        Gallery.open(tmp_path / "g").searcher
+        Gallery.open(tmp_path / "g").search(clustered(1))
     content = (gallery.path / "index" / "index.faiss").read_bytes()
     (gallery.path / "index" / "index.faiss").write_bytes(content[:50])
     with pytest.raises(DataError, match="cut off or no index of faiss"):
-        Gallery.open(tmp_path / "g").searcher
+        Gallery.open(tmp_path / "g").search(clustered(1))
     (gallery.path / "index" / "index.json").unlink()
     with pytest.raises(DataError, match="no index"):
-        Gallery.open(tmp_path / "g").searcher
+        Gallery.open(tmp_path / "g").search(clustered(1))
 
 
 def test_options_that_do_not_fit_are_named(tmp_path):
@@ -231,7 +231,7 @@ def test_damage_is_found_by_the_check(tmp_path):
     path.write_bytes(content[:-200])
     torn = Gallery.open(tmp_path / "g")
     with pytest.raises(DataError, match=r"00001.npy is missing or not a plain .npy"):
-        torn.searcher
+        torn.search(clustered(1))
 
 
 def test_ids_whose_first_hashes_agree_are_told_apart_by_the_second(monkeypatch):

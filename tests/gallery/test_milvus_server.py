@@ -21,6 +21,7 @@ def test_an_address_where_nothing_listens_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(milvus, "TIMEOUT", 0.3)
+    monkeypatch.setattr(milvus, "ATTEMPTS", 2)
     gallery = small_gallery(tmp_path / "gallery", (5,))
     uri = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(MilvusError, match=f"{uri} does not answer"):
@@ -46,12 +47,14 @@ def test_a_server_that_dies_mid_insert_keeps_what_it_has_and_a_second_build_goes
                 process.kill()
                 process.wait()
                 monkeypatch.setattr(milvus, "TIMEOUT", 1.0)
+                monkeypatch.setattr(milvus, "ATTEMPTS", 2)
             yield count
 
     monkeypatch.setattr(MilvusCollection, "_sent", dies)
     with pytest.raises(MilvusError, match=r"upsert.*stays"):
         build(gallery, uri=uri, index="flat")
-    monkeypatch.setattr(milvus, "TIMEOUT", 60.0)
+    monkeypatch.setattr(milvus, "TIMEOUT", 5.0)
+    monkeypatch.setattr(milvus, "ATTEMPTS", 5)
     process = start_server(tmp_path / "server.db", port)
     try:
         # gRPC lets some seconds pass before it dials again where it was refused in this process
@@ -83,16 +86,19 @@ def test_a_server_that_comes_back_in_time_is_waited_for(
     def restart() -> None:
         processes.append(start_server(tmp_path / "server.db", port))
 
+    timer = threading.Timer(0.5, restart)
+
     def dies_once(self: MilvusCollection, first: int, size: int) -> object:
         for count in sent(self, first, size):
             if count == 300:
                 processes[0].kill()
                 processes[0].wait()
-                threading.Timer(0.5, restart).start()
+                timer.start()
             yield count
 
     monkeypatch.setattr(MilvusCollection, "_sent", dies_once)
     monkeypatch.setattr(milvus, "BATCH", 100)
+    monkeypatch.setattr(milvus, "TIMEOUT", 5.0)
     monkeypatch.setenv("MILVUS_TOKEN", "root:tell-nobody")
     try:
         build(gallery, uri=uri, index="flat")
@@ -102,7 +108,7 @@ def test_a_server_that_comes_back_in_time_is_waited_for(
         assert tmp_path / "gallery" / "index" / "milvus.json" in files
         assert not [path for path in files if b"tell-nobody" in path.read_bytes()]
     finally:
-        time.sleep(0.1)
+        timer.join()
         for process in processes:
             process.kill()
             process.wait()

@@ -13,11 +13,11 @@ from PIL import Image
 
 from mindeye.commands.gallery import lines_of_pictures
 from mindeye.commands.gallery_of_run import retrieved_pictures
+from mindeye.data.images import to_images
 from mindeye.errors import DataError
 from mindeye.gallery.pictures import GAP, PICKED, SIDE, fitted, write_sheet
 from mindeye.gallery.second_order import is_without_pictures, ranked, select
 from mindeye.targets.encoders import load_encoder
-from mindeye.targets.images import to_images
 
 ENCODER = load_encoder("pixels:32:16", device=torch.device("cpu"))
 GREYS = np.array([10, 90, 170, 250], dtype=np.uint8)

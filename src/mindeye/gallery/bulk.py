@@ -31,6 +31,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from mindeye.data.images import to_images
 from mindeye.errors import (
     ConfigError,
     DataError,
@@ -46,7 +47,6 @@ from mindeye.gallery.sources import shards_in, square
 from mindeye.gallery.tables import arrow, write_table
 from mindeye.progress import track
 from mindeye.targets.encoders import Encoder, load_encoder
-from mindeye.targets.images import to_images
 
 DESCRIPTION = "bulk.json"
 FORMAT = "mindeye gallery embed 1"

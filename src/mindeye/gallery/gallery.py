@@ -402,6 +402,7 @@ class Gallery:
         if isinstance(self._search, MemorySearch):
             vectors, table = read_whole(opened)
             table = pd.concat([self.table(np.arange(len(self)))[COLUMNS], table])
+            names_of(table["id"].tolist(), len(table))
             self.tables = MemoryTables(table)
             self._search = MemorySearch(np.concatenate([self._search.embeddings, vectors]))
             self.__dict__.pop("searcher", None)

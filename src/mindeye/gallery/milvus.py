@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 import weakref
 from collections.abc import Iterator
 from functools import cached_property
@@ -45,8 +46,8 @@ MOST_FETCHED = 16_384
 BATCH, MOST_BYTES = 1000, 8 << 20
 """Rows and bytes in one message; a server takes 64 MiB with everything (its proxy's default)."""
 
-TIMEOUT = 60.0
-"""Seconds of one call, in which the client itself tries again when the server is not there."""
+TIMEOUT, ATTEMPTS = 60.0, 5
+"""Seconds of one call, and how often one is made; 1, 2, 4 ... seconds pass in between."""
 
 ROUNDING = 1e-3
 """Milvus divides by norms, which halves round off 1 by less than 2^-11; twice that is safe."""
@@ -185,31 +186,40 @@ class MilvusCollection:
             If the Milvus does not answer in time, or refuses.
         """
         import grpc
-        from pymilvus import MilvusClient
         from pymilvus.exceptions import ConnectionConfigException, MilvusException
 
         args = args if method == "get_server_version" else (self.name, *args)
-        try:
-            with _quiet():
-                if not self._clients:
-                    Path(self.folder).mkdir(parents=True, exist_ok=True)
-                    token = os.environ.get("MILVUS_TOKEN", "")
-                    client = MilvusClient(uri=self.place, token=token, timeout=TIMEOUT)
-                    self._clients.append(client)
-                return getattr(self._clients[0], method)(*args, **{"timeout": TIMEOUT, **given})
-        except ConnectionConfigException as error:
-            raise ConfigError(
-                f"the Milvus Lite in {self.place} cannot be opened: another process has it, and "
-                "it lets in one at a time, or its files are damaged; end that process, or use a "
-                "Milvus server"
-            ) from error
-        except (MilvusException, grpc.RpcError, ValueError) as error:
-            text = str(getattr(error, "message", "") or error) or repr(error)
-            raise MilvusError(
-                f"the Milvus at {self.place} does not answer or refuses ({method}: "
-                f"{' '.join(text.split())[:200]}); what it has committed stays, start it and run "
-                "the same command again"
-            ) from error
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            time.sleep(2 ** (attempt - 1) if attempt else 0)
+            try:
+                with _quiet():
+                    client = self._connected()
+                    return getattr(client, method)(*args, **{"timeout": TIMEOUT, **given})
+            except ConnectionConfigException as error:
+                raise ConfigError(
+                    f"the Milvus Lite in {self.place} cannot be opened: another process has it, "
+                    "and it lets in one at a time, or its files are damaged; end that process, or "
+                    "use a Milvus server"
+                ) from error
+            except (MilvusException, grpc.RpcError, ValueError) as error:
+                text = str(getattr(error, "message", "") or error) or repr(error)
+                problem = " ".join(text.split())[:200]  # gRPC's own words fill pages
+                _close(self._clients, self.place, self.is_file)
+        raise MilvusError(
+            f"the Milvus at {self.place} does not answer or refuses ({method}: {problem}); what it "
+            "has committed stays, start it and run the same command again"
+        )
+
+    def _connected(self) -> Any:
+        """Return the client; a first call connects it."""
+        from pymilvus import MilvusClient
+
+        if not self._clients:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            token = os.environ.get("MILVUS_TOKEN", "")
+            self._clients.append(MilvusClient(uri=self.place, token=token, timeout=TIMEOUT))
+        return self._clients[0]
 
     def _create(self) -> None:
         """Create the collection and its index, in place of another kind of index; load it."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torchvision.utils import make_grid
 
-from mindeye.datasets.picture_folder import is_inside, read_picture
+from mindeye.data.images import read_picture
+from mindeye.datasets.picture_folder import is_inside
 from mindeye.errors import DataError
 from mindeye.files import atomic_path
 from mindeye.gallery.shards import PictureFinder

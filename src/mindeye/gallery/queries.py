@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mindeye.datasets.picture_folder import SUFFIXES, read_picture
+from mindeye.data.images import read_picture
+from mindeye.datasets.picture_folder import SUFFIXES
 from mindeye.errors import ConfigError, DataError, UsageError
 from mindeye.files import open_array
 from mindeye.gallery.build import UNIT_WITHIN

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mindeye.config.fingerprints import config_hash
-from mindeye.datasets.picture_folder import SUFFIXES, read_picture
+from mindeye.data.images import read_picture, resize, to_images
+from mindeye.datasets.picture_folder import SUFFIXES
 from mindeye.errors import ConfigError, DataError
 from mindeye.gallery.config import SourceConfig
 from mindeye.gallery.shards import read_shard
@@ -31,7 +32,6 @@ from mindeye.gallery.store import VectorSpace
 from mindeye.gallery.tables import COLUMNS
 from mindeye.targets.encoders import Encoder, PooledEncoder, load_encoder
 from mindeye.targets.encoders.preprocessing import Preprocessing
-from mindeye.targets.images import resize, to_images
 
 EDGE = 4096
 """Bytes at either end of a file by which it is recognised, beside its size."""
