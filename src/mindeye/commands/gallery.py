@@ -26,7 +26,7 @@ DRAWN = 50
 
 
 def build(source: Path, *, out: Path, reading: SourceConfig, index: IndexConfig) -> str:
-    """Build a gallery.
+    """Build a gallery of pictures, of shards, or of embeddings.
 
     The source is a folder of pictures, of webdataset or img2dataset shards, or of embeddings
     (.npy, or img_emb and metadata as clip-retrieval writes them). A second call goes on where the
@@ -74,7 +74,7 @@ def add(folder: Path, source: Path, *, reading: SourceConfig) -> str:
 
 
 def info(folder: Path) -> str:
-    """Print what is in a gallery.
+    """Say what is in a gallery.
 
     Parameters
     ----------
