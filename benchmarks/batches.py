@@ -30,7 +30,8 @@ from benchmarks.command import reported, run_benchmark
 from benchmarks.timing import alternate, machine, quiet
 from mindeye.data.dataset import Batch, TrainingSet
 from mindeye.data.images import to_images
-from mindeye.data.subject import Subject, load_subject, write_subject
+from mindeye.data.subject import Subject, load_subject
+from mindeye.data.subject_writing import write_subject
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.shards_export import ExportConfig, export_shards
 from mindeye.errors import DataError, MissingDependencyError, UsageError

@@ -19,7 +19,8 @@ from torch import Tensor
 
 import published_models
 from mindeye.cli import main
-from mindeye.data.subject import Subject, write_subject
+from mindeye.data.subject import Subject
+from mindeye.data.subject_writing import write_subject
 from mindeye.diffusion import NoiseSchedule
 from mindeye.published.imported import import_checkpoint
 from mindeye.published.names import (

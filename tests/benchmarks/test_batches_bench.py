@@ -21,7 +21,7 @@ from benchmarks.batches import (
     make_subject,
     table,
 )
-from mindeye.data.subject import write_subject
+from mindeye.data.subject_writing import write_subject
 from mindeye.errors import DataError, UsageError
 
 SMALL = BatchesBench(

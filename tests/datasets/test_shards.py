@@ -16,7 +16,8 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
-from mindeye.data.subject import Subject, load_subject, write_subject
+from mindeye.data.subject import Subject, load_subject
+from mindeye.data.subject_writing import write_subject
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.shards import ShardsConfig, read_shards
 from mindeye.datasets.shards_export import ExportConfig, export_shards

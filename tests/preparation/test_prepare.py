@@ -15,7 +15,7 @@ import pytest
 from made_recording import made_recording
 
 from mindeye import arrays as array_room
-from mindeye.data import subject as subject_room
+from mindeye.data import subject_writing as subject_room
 from mindeye.data.subject import Subject, load_subject
 from mindeye.data.subject_checks import check_subject
 from mindeye.datasets import arrays as given_arrays

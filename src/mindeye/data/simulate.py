@@ -19,7 +19,8 @@ from mindeye.data.responses import feature_maps, high_level_responses, low_level
 from mindeye.data.scenes import Scene, attributes, caption, draw_scene, make_scene
 from mindeye.data.simulation import SimulateConfig
 from mindeye.data.splits import hold_out
-from mindeye.data.subject import Subject, write_subject
+from mindeye.data.subject import Subject
+from mindeye.data.subject_writing import write_subject
 from mindeye.data.trials import complete_trials, trials_by_stimulus
 from mindeye.errors import ConfigError
 from mindeye.progress import track

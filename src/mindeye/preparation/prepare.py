@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 
 from mindeye.config.fingerprints import config_dict, config_hash
 from mindeye.data.splits import SPLITS
-from mindeye.data.subject import (
-    SCALER,
-    Subject,
-    commit_subject,
-    draft_of,
-    load_subject,
-    write_scaler,
-)
+from mindeye.data.subject import SCALER, Subject, load_subject
+from mindeye.data.subject_writing import commit_subject, draft_of, write_scaler
 from mindeye.datasets.recording import Recording
 from mindeye.errors import DataError
 from mindeye.files import open_array
