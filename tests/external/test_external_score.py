@@ -15,7 +15,6 @@ from PIL import Image
 from mindeye.errors import DataError, UsageError
 from mindeye.external import score as scoring
 from mindeye.external.config import ExternalConfig, named_paths
-from mindeye.external.score import evaluate
 from mindeye.external.training import nearest_by_truth
 from mindeye.metrics.features import FunctionExtractor, Missing
 from mindeye.metrics.picture_rows import Seen
@@ -275,16 +274,3 @@ def test_names_of_systems_are_read_off_words(tmp_path: Path) -> None:
     for word in ("", "=x", "x=", "a\nb=c"):
         with pytest.raises(UsageError):
             named_paths([word])
-
-
-def test_the_python_door_scores_arrays_as_the_command_scores_files(tmp_path: Path) -> None:
-    rows, _ = scored(config(tmp_path))
-    table = evaluate(DRAWN, SEEN, size=24, resamples=50)
-    assert dict(zip(table.metric, table.value, strict=True)) == values(rows, "ours")
-    assert table.low.tolist() == [one.row.low for one in rows]
-    assert table.attrs["missing"] == [
-        "distance_swav: swav.pth is not here; fetch it by this command"
-    ]
-    unit = torch.from_numpy(DRAWN).permute(0, 3, 1, 2) / 255
-    several = evaluate({"ours": DRAWN, "tensor": unit}, tmp_path / "seen", size=24, resamples=50)
-    assert several.value[several.system == "tensor"].tolist() == table.value.tolist()

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic_run
 import torch
@@ -17,7 +18,8 @@ from PIL import Image
 
 from mindeye.data.images import to_pictures
 from mindeye.errors import DataError
-from mindeye.metrics.table import Row, Scored, frame_of, write_table
+from mindeye.metrics.evaluate import evaluate
+from mindeye.metrics.table import Row, Scored, write_table
 from mindeye.reporting import names, pictures
 from mindeye.reporting.build import build_report, flattened, render
 from mindeye.reporting.data import ReportData, SubjectFacts
@@ -265,13 +267,15 @@ def test_numbers_and_names_are_written_for_people() -> None:
 
 def test_scores_without_a_run_have_a_page(data: ReportData, tmp_path: Path) -> None:
     rows = [one for one in data.rows if one.metric in ("SSIM", "PixCorr")]
-    page = report(frame_of(rows), tmp_path / "scores.html").read_text()
+    write_table([([], [Scored(one, None) for one in rows])], [], tmp_path)
+    table = pd.read_csv(tmp_path / "metrics.csv")
+    page = report(table, tmp_path / "scores.html").read_text()
     assert 'id="metrics"' in page
     assert 'id="pictures"' not in page
     assert "brain" not in page.partition("<h1>")[0].lower()
     assert page == render(ReportData("Scores", rows=rows))
     with pytest.raises(DataError, match="needs a path"):
-        report(frame_of(rows))
+        report(table)
 
 
 def test_a_folder_of_scores_has_a_page_beside_its_tables(data: ReportData, tmp_path: Path) -> None:
@@ -282,3 +286,10 @@ def test_a_folder_of_scores_has_a_page_beside_its_tables(data: ReportData, tmp_p
     assert "90% interval" in page.read_text()
     with pytest.raises(DataError, match="score the folder"):
         report(tmp_path / "elsewhere")
+
+
+def test_the_table_of_evaluate_has_a_page(tmp_path: Path) -> None:
+    seen = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    table = evaluate(255 - seen, seen, networks=(), size=None, resamples=20)
+    page = report(table, tmp_path).read_text()
+    assert "Scores of 1 system on 4 test pictures." in page

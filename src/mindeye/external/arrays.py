@@ -47,31 +47,6 @@ def open_array_file(path: Path, reading: Reading) -> Pictures:
         could mean several things, or values that are not finite.
     """
     array, note = read_array(path)
-    return pictures_in(array, path, reading, note)
-
-
-def pictures_in(
-    array: NDArray[Any] | Tensor, path: Path, reading: Reading, note: str = ""
-) -> Pictures:
-    """Describe an array of pictures.
-
-    Parameters
-    ----------
-    array
-        Pictures in one of the layouts of `channels_first`.
-    path
-        File of the array, or what to call it in messages.
-    reading
-        Range of the numbers, and what lies behind transparent pictures.
-    note
-        What was chosen on reading the array.
-
-    Raises
-    ------
-    DataError
-        If its shape or range could mean several things, or a value is not finite.
-    """
-    array = as_numpy(array)
     if array.dtype.kind not in "buif":
         raise DataError(f"{path} holds {array.dtype}, no numbers of pictures")
     images, layout = channels_first(path, array)
@@ -220,7 +195,7 @@ def _one_array(path: Path, content: Any) -> tuple[NDArray[Any], str]:
         found = {str(k): v for k, v in content.items() if isinstance(v, Tensor | np.ndarray)}
         name = _choose(path, {k: tuple(v.shape) for k, v in found.items()})
         note = f"array {name!r} of {len(content)} entries" if len(content) > 1 else ""
-        return as_numpy(found[name]), note
+        return _numpy(found[name]), note
     if isinstance(content, list | tuple):
         tensors = [one for one in content if isinstance(one, Tensor)]
         # One picture an entry, some with an axis for the batch.
@@ -231,13 +206,13 @@ def _one_array(path: Path, content: Any) -> tuple[NDArray[Any], str]:
                 f"{path} holds a list that is not one of tensors (3, H, W) of one shape and type; "
                 f"{ADVICE}"
             )
-        return as_numpy(torch.stack(single)), f"a list of {len(content)} tensors, one picture each"
+        return _numpy(torch.stack(single)), f"a list of {len(content)} tensors, one picture each"
     if isinstance(content, Tensor | np.ndarray):
-        return as_numpy(content), ""
+        return _numpy(content), ""
     raise DataError(f"{path} holds a {type(content).__name__}, no tensor; {ADVICE}")
 
 
-def as_numpy(array: NDArray[Any] | Tensor) -> NDArray[Any]:
+def _numpy(array: NDArray[Any] | Tensor) -> NDArray[Any]:
     """View a tensor as an array; bfloat16, which NumPy lacks, becomes float32."""
     if isinstance(array, Tensor):
         plain = array.float() if array.dtype == torch.bfloat16 else array

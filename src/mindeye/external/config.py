@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mindeye.errors import UsageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    Source: TypeAlias = Path | str | NDArray[Any] | Tensor
-else:
-    # As flags have it: what is in memory cannot be typed, and torch need not be imported for it.
-    Source = Path | str
-"""Pictures: a folder of images, a file of one array, or an array in memory."""
 
 RANGES = ("auto", "0..1", "0..255", "-1..1")
 ALPHAS = ("white", "black", "refuse")
@@ -32,12 +21,12 @@ class ExternalConfig:
     Parameters
     ----------
     systems
-        Name of every set of reconstructions, and the set: a folder of images, a file (.npy, .npz,
-        .pt or .safetensors), or an array.
+        Name and path of every set of reconstructions: a folder of images, .npy, .npz, .pt or
+        .safetensors.
     stimuli
         Pictures that were shown, in one of the same forms.
     out
-        Folder to write the scores to; None writes nothing.
+        Folder to write the scores to.
     training_pictures
         Pictures shown in training, for the scores of showing one of them instead.
     weights
@@ -60,10 +49,10 @@ class ExternalConfig:
         Candidates generated per stimulus, of which one was picked.
     """
 
-    systems: tuple[tuple[str, Source], ...]
-    stimuli: Source
-    out: Path | None = None
-    training_pictures: Source | None = None
+    systems: tuple[tuple[str, Path], ...]
+    stimuli: Path
+    out: Path
+    training_pictures: Path | None = None
     weights: Path | None = None
     size: int = 425
     predicted: Path | None = None
@@ -102,9 +91,9 @@ class ExternalConfig:
             raise UsageError(
                 f"--size must be 0 or from 11 (SSIM's window) to 4096, not {self.size}"
             )
-        if self.out and (self.out / "run.json").is_file():
+        if (self.out / "run.json").is_file():
             raise UsageError(f"{self.out} is a run; its scores would be lost, choose another --out")
-        if self.out and self.out.exists() and not self.out.is_dir():
+        if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; --out is a folder")
 
 

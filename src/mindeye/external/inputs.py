@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from mindeye.errors import DataError
-from mindeye.external.arrays import pictures_in
-from mindeye.external.config import ExternalConfig, Source
+from mindeye.external.config import ExternalConfig
 from mindeye.external.pairing import common_size, pair
 from mindeye.external.pictures import Pictures, Reading
 from mindeye.external.reading import open_pictures
@@ -81,29 +80,22 @@ def open_inputs(config: ExternalConfig) -> Inputs:
         If one cannot be read or paired without guessing.
     """
     reading = Reading(config.stimuli_range, config.alpha, "--stimuli-range")
-    stimuli = open_source("stimuli", config.stimuli, reading)
+    stimuli = open_pictures(config.stimuli, reading)
     notes, systems, training, size = [*stimuli.notes], [], None, None
-    for name, source in config.systems:
-        pictures = open_source(name, source, Reading(config.range, config.alpha))
+    for name, path in config.systems:
+        pictures = open_pictures(path, Reading(config.range, config.alpha))
         rows, note = pair(stimuli, pictures)
         # What stimuli are brought to does not depend on the system.
-        size, to, said = common_size(
+        size, to, sentences = common_size(
             stimuli, pictures, rows, size=config.size, as_published=config.as_published
         )
         systems.append(Reconstructions(name, pictures, rows, to))
-        notes += [*pictures.notes, note, *said]
+        notes += [*pictures.notes, note, *sentences]
     if config.training_pictures is not None:
-        training = open_source("training pictures", config.training_pictures, reading)
+        training = open_pictures(config.training_pictures, reading)
         notes += training.notes
     embeddings = _embeddings(config)
     return Inputs(stimuli, size, systems, training, embeddings, list(dict.fromkeys(notes)))
-
-
-def open_source(name: str, source: Source, reading: Reading) -> Pictures:
-    """Open pictures from a folder, a file or an array, which messages call `name`."""
-    if isinstance(source, str | Path):
-        return open_pictures(Path(source), reading)
-    return pictures_in(source, Path(name), reading)
 
 
 def _embeddings(config: ExternalConfig) -> tuple[Tensor, Tensor] | None:

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from torch import Tensor
 
-from mindeye.errors import UsageError
-from mindeye.external.config import ExternalConfig, Source
+from mindeye.external.config import ExternalConfig
 from mindeye.external.inputs import Inputs, open_inputs
 from mindeye.external.results import SHOWN, table_text, write_sheet
 from mindeye.external.training import TrainingReferences, training_references
@@ -27,7 +25,7 @@ from mindeye.metrics.features import FeatureExtractor, Missing, available_extrac
 from mindeye.metrics.picture_rows import Seen, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
-from mindeye.metrics.table import Scored, frame_of, write_table
+from mindeye.metrics.table import Scored, write_table
 from mindeye.progress import track
 
 Tell = Callable[[str], None]
@@ -66,54 +64,6 @@ class Scores:
         return [one for _, group in self.groups for one in group]
 
 
-def evaluate(
-    reconstructions: Source | Mapping[str, Source], stimuli: Source, **settings: Any
-) -> pd.DataFrame:
-    """Score reconstructions against the pictures that were shown.
-
-    Parameters
-    ----------
-    reconstructions
-        Pictures in the order of the stimuli: an array or tensor (S, H, W, 3) or (S, 3, H, W) of
-        bytes or of floats in [0, 1], a folder of images (paired by file name), or a file of one
-        array. Or a mapping from names to several of these.
-    stimuli
-        Pictures that were shown, in one of the same forms.
-    **settings
-        Further fields of `mindeye.external.config.ExternalConfig`, such as ``training_pictures``,
-        ``size``, ``range``, ``weights``, ``resamples`` and ``seed``.
-
-    Returns
-    -------
-    DataFrame
-        One row a system and metric, with the columns of ``metrics.csv``: value, interval, chance,
-        floor and more. ``attrs`` holds what was converted (``notes``) and which metrics could not
-        be computed, and why (``missing``).
-
-    Raises
-    ------
-    DataError
-        If pictures cannot be read or paired without guessing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> shown = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
-    >>> table = evaluate(255 - shown, shown, size=0, resamples=20)
-    >>> float(table.set_index("metric").value["PixCorr"].round(3))
-    -1.0
-    """
-    if not isinstance(reconstructions, Mapping):
-        reconstructions = {"reconstructions": reconstructions}
-    scores = score(ExternalConfig(tuple(reconstructions.items()), stimuli, **settings))
-    table = frame_of([one.row for one in scores.scored])
-    table.attrs = {
-        "notes": [*scores.notes, *scores.left_out],
-        "missing": [f"{one.metric}: {one.why}; {one.how}" for one in scores.missing],
-    }
-    return table
-
-
 def evaluate_pictures(config: ExternalConfig, *, tell: Tell) -> list[Scored]:
     """Score reconstructions and write tables, scores per stimulus and a contact sheet.
 
@@ -134,8 +84,6 @@ def evaluate_pictures(config: ExternalConfig, *, tell: Tell) -> list[Scored]:
     DataError
         If pictures cannot be read or paired without guessing; nothing is written then.
     """
-    if config.out is None:
-        raise UsageError("--reconstructions needs --out")
     scores = score(config, tell)
     write_table(scores.groups, scores.missing, config.out, settings=_settings(config, scores))
     write_sheet(config.out / SHEET, scores.sheet)
@@ -252,17 +200,15 @@ def _retrieval(config: ExternalConfig, inputs: Inputs) -> list[tuple[list[str], 
 def _settings(config: ExternalConfig, scores: Scores) -> dict[str, Any]:
     """Further content of ``metrics.json``."""
     how = _scoring(config)
-    paths = {
-        name: path and str(path)
-        for name in ("stimuli", "training_pictures", "predicted", "target")
-        for path in [getattr(config, name)]
-    }
     return {
         "conversions": list(scores.notes),
         "left_out": list(scores.left_out),
         "inputs": {
-            **paths,
+            "stimuli": str(config.stimuli),
             "reconstructions": {name: str(path) for name, path in config.systems},
+            "training_pictures": config.training_pictures and str(config.training_pictures),
+            "predicted": config.predicted and str(config.predicted),
+            "target": config.target and str(config.target),
         },
         "n_stimuli": len(scores.groups[0][0]),
         "size": config.size,

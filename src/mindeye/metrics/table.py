@@ -127,7 +127,7 @@ def write_table(
     }
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "metrics.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
-    files.write_text(folder / "metrics.csv", frame_of(rows).to_csv(index=False))
+    files.write_text(folder / "metrics.csv", _flat(records).to_csv(index=False))
     files.write_text(folder / "scores.csv", _per_stimulus(groups).to_csv(index=False))
 
 
@@ -210,27 +210,29 @@ def read_scores(folder: Path) -> pd.DataFrame:
         raise DataError(f"{path} is not a table of scores: {error}") from error
 
 
-def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
-    """Put rows into a table with the columns of ``metrics.csv``.
-
-    Raises
-    ------
-    DataError
-        If a metric of a system is there twice or a number is not finite.
-    """
-    return _flat(_records(rows))
-
-
 def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """Read rows back from a table with the columns of ``metrics.csv``."""
-    fields = [f.name for f in dataclasses.fields(Row) if f.name != "references"]
-    known: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
+    """Read rows from a table with the columns of ``metrics.csv``, or some of them.
+
+    Parameters
+    ----------
+    frame
+        One row a metric and system; without ``system`` all are of one, ``reconstructions``.
+    """
+    # In a CSV, a column of whole numbers with gaps is one of floats, and an empty note is a gap.
+    frame = frame.astype({name: "Int64" for name in ("n", "k") if name in frame})
+    frame = frame.fillna({"note": ""} if "note" in frame else {})
+    names = [f.name for f in dataclasses.fields(Row) if f.name in frame]
+    beside = [name for name in references() if name in frame]
+    empty = dict.fromkeys(("low", "high", "chance", "floor"))
+    records: list[dict[str, Any]] = (
+        frame.astype(object).where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
+    )
     return [
         Row(
-            **{name: record[name] for name in fields},
-            references={n: record[n] for n in references() if record.get(n) is not None},
+            **{"system": "reconstructions", **empty, **{name: one[name] for name in names}},
+            references={name: one[name] for name in beside if one[name] is not None},
         )
-        for record in known
+        for one in records
     ]
 
 
