@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_comparison_runs import group, scored
 
 from mindeye.cli import main
+from scored_folders import group, scored
 
 
 def test_compare_prints_a_table_and_writes_three_files(

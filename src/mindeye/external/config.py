@@ -24,7 +24,7 @@ class ExternalConfig:
         Name and path of every set of reconstructions: a folder of images, .npy, .npz, .pt or
         .safetensors.
     stimuli
-        Pictures that were shown, in one of the same forms.
+        Pictures that were shown: a folder of images, .npy, .npz, .pt or .safetensors.
     out
         Folder to write the scores to.
     training_pictures
