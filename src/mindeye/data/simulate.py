@@ -282,7 +282,7 @@ def simulate_subject(
 
     Examples
     --------
-    >>> subject = simulate_subject(SimulateConfig(train=12, test=4, voxels=30), seed=0)
+    >>> subject = simulate_subject(SimulateConfig(train=24, test=4, voxels=30), seed=0)
     >>> subject.betas_of("test").shape
     (4, 30)
     """

@@ -117,7 +117,7 @@ class RidgeDecoder(_Baseline):
     >>> subject = mindeye.simulate_subject(small, 0)
     >>> ridge = mindeye.RidgeDecoder().fit(subject)
     >>> ridge.predict(subject.betas_of("test")).tokens.shape
-    (6, 17, 64)
+    (6, 65, 64)
     """
 
     lambdas_: Lambdas
