@@ -7,7 +7,6 @@ together from two versions. The target itself changes by one rename of the verif
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -16,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mindeye.errors import DataError, MindEyeError
+from mindeye.errors import DataError
 from mindeye.fetching.bucket import Bucket, ChangedError, RemoteFile, TransferError
-from mindeye.files import write_text
+from mindeye.files import naming_full_disk, write_text
 
 PROGRESS = 1 << 20
 """Bytes; a try that brought this much does not count as one that brought nothing."""
@@ -64,16 +63,12 @@ class Transfer:
         DataError
             If the file is gone or cannot be written.
         """
+        part = part_of(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._fetch(file, target)
+            with naming_full_disk(part, "it goes on from there"):
+                self._fetch(file, target)
         except OSError as error:
-            part = part_of(target)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise MindEyeError(
-                    f"no space left on the disk while writing {part}; free some and run the same "
-                    "command again, it goes on from there"
-                ) from error
             raise DataError(f"cannot write {part}: {error.strerror or error}") from error
 
     def _fetch(self, file: RemoteFile, target: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mindeye.data.images import read_picture
 from mindeye.errors import DataError, MissingDependencyError
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
@@ -127,11 +127,7 @@ class PictureFinder:
 
 def decoded_picture(content: bytes) -> NDArray[np.uint8]:
     """Return the picture (H, W, 3) in the bytes of a file; raises DataError if it does not open."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"not a readable picture ({error})") from error
+    return read_picture(io.BytesIO(content), name="the picture", formats=FORMATS)
 
 
 def _sample(sample: Mapping[str, Any], shard: Path) -> PictureSample | str:
