@@ -41,7 +41,7 @@ def row(metric: str = "SSIM", system: str = "both", **changes: object) -> Row:
 
 def test_stimuli_are_chosen_by_rank_alone() -> None:
     ranks = np.array([5, 0, 9, 2, 7, 1, 8, 3, 4])
-    groups = pictures.chosen(ranks, 2)
+    groups = pictures.selected_by_rank(ranks, 2)
     assert {name: ranks[i].tolist() for name, i in groups.items()} == {
         "Best": [0, 1],
         "Median": [3, 4],
@@ -50,12 +50,12 @@ def test_stimuli_are_chosen_by_rank_alone() -> None:
 
 
 def test_ties_are_shown_in_the_order_of_the_stimuli() -> None:
-    assert pictures.chosen(np.zeros(9), 3)["Best"].tolist() == [0, 1, 2]
+    assert pictures.selected_by_rank(np.zeros(9), 3)["Best"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("n", [3, 4, 7, 10, 100])
 def test_groups_never_share_a_stimulus(n: int) -> None:
-    groups = pictures.chosen(np.random.default_rng(0).permutation(n), 4)
+    groups = pictures.selected_by_rank(np.random.default_rng(0).permutation(n), 4)
     shown = np.concatenate(list(groups.values()))
     assert len(set(shown.tolist())) == len(shown)
     assert len({len(g) for g in groups.values()}) == 1

@@ -66,7 +66,7 @@ def render(data: ReportData) -> str:
         strips=pictures.retrieval_groups(data),
         matches=None if data.ranks is None else cumulative_match(data.ranks, gallery_size),
         gallery_size=gallery_size,
-        per_group=len(next(iter(pictures.shown(data).values()))),
+        per_group=len(next(iter(pictures.stimuli_on_page(data).values()))),
         table=score_table(data.rows),
         missing=[(m, names.described(m["metric"]).title) for m in data.missing],
         checks=checklist(data.findings),

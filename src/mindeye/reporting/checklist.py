@@ -68,7 +68,7 @@ def checklist(findings: Sequence[Finding]) -> list[Check]:
 
 def headline_problems(findings: Sequence[Finding]) -> list[str]:
     """Return the warnings about the run's own systems and its data, for the first lines."""
-    bad = [f for f in findings if not f.passed and _is_own(f)]
+    bad = [f for f in findings if not f.passed and _is_ours(f)]
     found = [f"{system_name(f.system)}: {plain(f.text)}" if f.system else plain(f.text)
              for f in sorted(bad, key=_place)]  # fmt: skip
     if len(found) > MOST_PROBLEMS + 1:
@@ -92,7 +92,7 @@ def _is_metric(word: str) -> bool:
     return "_" in word and find_metric(word) is not None
 
 
-def _is_own(finding: Finding) -> bool:
+def _is_ours(finding: Finding) -> bool:
     return not finding.system or system(finding.system).headline > 0
 
 
@@ -105,14 +105,14 @@ def _place(finding: Finding) -> int:
 
 def _check(control: str, findings: Sequence[Finding]) -> Check:
     text, ordered = text_of(control), sorted(findings, key=_place)
-    own = [f for f in ordered if _is_own(f)]
-    firsts = list({f.system: f for f in reversed(own)}.values())[::-1]
+    ours = [f for f in ordered if _is_ours(f)]
+    firsts = list({f.system: f for f in reversed(ours)}.values())[::-1]
     if text.by_condition:
-        firsts = [f for f in own if _metric_in(f) == _metric_in(own[0])]
+        firsts = [f for f in ours if _metric_in(f) == _metric_in(ours[0])]
     bad = [f for f in ordered if _mark(f) == "warning"]
-    wanted = [f for f in bad if _is_own(f)] + firsts + bad + ordered[:1]
-    shown = list(dict.fromkeys(id(f) for f in wanted))[:MOST_SHOWN]
-    relevant = own or ordered
+    first = [f for f in bad if _is_ours(f)] + firsts + bad + ordered[:1]
+    shown = list(dict.fromkeys(id(f) for f in first))[:MOST_SHOWN]
+    relevant = ours or ordered
     mark: Mark = "passed" if text.warns else "noted"
     if any(_mark(f) == "warning" for f in relevant):
         mark = "warning"

@@ -58,17 +58,17 @@ def _drawn(panels: Sequence[DotPanel | None]) -> list[DotPanel]:
 def nway(points: Sequence[Point]) -> Figures:
     """Draw the score against the number of alternatives: a decoder, a baseline and a ceiling."""
     metrics = _metrics(points)
-    wanted = ("brain_to_image_top1", "image_to_brain_top1", _feature(metrics))
+    metrics_shown = ("brain_to_image_top1", "image_to_brain_top1", _feature(metrics))
     curves = []
-    for metric in [m for m in wanted if m in metrics]:
+    for metric in [m for m in metrics_shown if m in metrics]:
         there = _systems(points, metric)
         main, baseline = (_preferred(there, role) for role in ("decoder", "baseline"))
         main = main or baseline
-        chosen = {main: "", baseline: "", _preferred(there, "ceiling"): "ceiling"}
+        kinds = {main: "", baseline: "", _preferred(there, "ceiling"): "ceiling"}
         lines = [
             Line(system_name(s), [p for p in points if (p.metric, p.system) == (metric, s)],
                  s == main, kind if s != main else "")
-            for s, kind in chosen.items() if s in there
+            for s, kind in kinds.items() if s in there
         ]  # fmt: skip
         title = described(metric).title.split(",")
         curve = condition_curve(
@@ -102,12 +102,12 @@ def nearness(points: Sequence[Point]) -> Figures:
     panels: list[DotPanel | None] = []
     notes = []
     for metric in (FULL, _feature(metrics), "SSIM"):
-        own = [p for p in strata if p.metric == metric]
-        own = [p for p in own if p.system == preferred_system(_systems(own, metric))]
-        if not own:
+        selected = [p for p in strata if p.metric == metric]
+        selected = [p for p in selected if p.system == preferred_system(_systems(selected, metric))]
+        if not selected:
             continue
-        title = f"{described(metric).title}: {system_name(own[0].system)}"
-        parts = [p for p in own if p.condition != "spearman"]
+        title = f"{described(metric).title}: {system_name(selected[0].system)}"
+        parts = [p for p in selected if p.condition != "spearman"]
         panels.append(
             condition_panel(
                 title,
@@ -117,7 +117,7 @@ def nearness(points: Sequence[Point]) -> Figures:
                 ],
             )
         )
-        notes += [_rho(title, p) for p in own if p.condition == "spearman"]
+        notes += [_rho(title, p) for p in selected if p.condition == "spearman"]
     near = [p for p in points if p.metric == "similarity"]
     panels.append(
         condition_panel(
@@ -149,13 +149,15 @@ def clusters(points: Sequence[Point]) -> Figures:
     """Draw two-way identification within clusters, beside that among as many at random."""
     panels = []
     for control in dict.fromkeys(p.control for p in points):
-        own = [p for p in points if p.control == control and described(p.metric).kind == "two_way"]
+        selected = [
+            p for p in points if p.control == control and described(p.metric).kind == "two_way"
+        ]
         entries = []
-        for name in dict.fromkeys(p.system for p in own):
-            main = name == preferred_system(p.system for p in own)
+        for name in dict.fromkeys(p.system for p in selected):
+            main = name == preferred_system(p.system for p in selected)
             if system(name).controls != "all" and not main:
                 continue
-            for i, p in enumerate(q for q in own if q.system == name):
+            for i, p in enumerate(q for q in selected if q.system == name):
                 label = "same cluster" if p.condition == "same cluster" else "at random"
                 entries.append(Entry(f"{system_name(name)}, {label}", p, main, i == 0))
         by = control.removeprefix("same_cluster_of_")
@@ -167,25 +169,25 @@ def regions(points: Sequence[Point]) -> Figures:
     """Draw the score from a region alone, from as many random voxels, and without the region."""
     panels = []
     for metric in (FULL, "image_to_brain_full_top1"):
-        own = {
+        selected = {
             p.condition: p
             for p in points
             if p.metric == metric and not p.condition.endswith(" less all voxels")
         }
-        whole = own.pop("all voxels", None)
+        whole = selected.pop("all voxels", None)
         entries = [] if whole is None else [Entry("all voxels", whole, True)]
-        for region in dict.fromkeys(name for name in map(_region, own) if name):
+        for region in dict.fromkeys(name for name in map(_region, selected) if name):
             labels = {
                 f"{region} alone": f"{region} alone",
                 f"as many random voxels as {region}": f"random, as {region}",
                 f"without {region}": f"without {region}",
             }
-            here = [name for name in labels if name in own]
+            here = [name for name in labels if name in selected]
             entries += [
-                Entry(labels[name], own[name], name.endswith(" alone"), i == 0)
+                Entry(labels[name], selected[name], name.endswith(" alone"), i == 0)
                 for i, name in enumerate(here)
             ]
-        panels.append(condition_panel(described(metric).title, entries) if own else None)
+        panels.append(condition_panel(described(metric).title, entries) if selected else None)
     return Figures(panels=_drawn(panels))
 
 
@@ -201,10 +203,10 @@ def embedding_rows(rows: Sequence[Row]) -> Figures:
     """Show the rows of `effective_rank` and `out_of_span`, which are in the table."""
     panels, notes = [], []
     for metric in EMBEDDING_METRICS:
-        own = [row for row in by_metric(rows) if row.metric == metric]
-        if own:
-            panels.append(dot_panel(own))
-            note = own[0].note.replace("; ceiling: the true embeddings", "")
+        selected = [row for row in by_metric(rows) if row.metric == metric]
+        if selected:
+            panels.append(dot_panel(selected))
+            note = selected[0].note.replace("; ceiling: the true embeddings", "")
             notes.append(f"{described(metric).title}: {note}.")
     return Figures(panels=panels, notes=notes)
 
@@ -216,10 +218,10 @@ def candidates(points: Sequence[Point]) -> Figures:
     metrics = _metrics(points)
     for metric in ("SSIM", _feature(metrics)):
         name = preferred_system(_systems(points, metric))
-        own = {p.condition: p for p in points if (p.metric, p.system) == (metric, name)}
-        if "k = 1" not in own:
+        selected = {p.condition: p for p in points if (p.metric, p.system) == (metric, name)}
+        if "k = 1" not in selected:
             continue
-        count = sum(condition.startswith("candidate ") for condition in own)
+        count = sum(condition.startswith("candidate ") for condition in selected)
         labels = {
             "k = 1": "k = 1, no choice",
             "picked": f"picked of {count}",
@@ -230,13 +232,13 @@ def candidates(points: Sequence[Point]) -> Figures:
             condition_panel(
                 title,
                 [
-                    Entry(label, own[condition], condition == "picked")
+                    Entry(label, selected[condition], condition == "picked")
                     for condition, label in labels.items()
-                    if condition in own
+                    if condition in selected
                 ],
             )
         )
-        sd, scale = own.get("sd within stimulus"), described(metric).scale
+        sd, scale = selected.get("sd within stimulus"), described(metric).scale
         if sd is not None:
             spread = number(sd.value, scale)
             notes.append(f"{title}: candidates of one stimulus differ by {spread} (SD).")
@@ -246,8 +248,8 @@ def candidates(points: Sequence[Point]) -> Figures:
 def conditions(points: Sequence[Point]) -> Figures:
     """Show the first metric of a control that has no figure of its own, a row a condition."""
     metric = _metrics(points)[0]
-    own = [p for p in points if p.metric == metric]
-    main = preferred_system(_systems(own, metric))
-    entries = [Entry(p.condition, p, p.system == main) for p in own if p.system == main]
+    selected = [p for p in points if p.metric == metric]
+    main = preferred_system(_systems(selected, metric))
+    entries = [Entry(p.condition, p, p.system == main) for p in selected if p.system == main]
     title = f"{described(metric).title}: {system_name(main)}" if main else metric
     return Figures(panels=_drawn([condition_panel(title, entries)]))

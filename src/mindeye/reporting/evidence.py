@@ -34,8 +34,8 @@ def evidence(points: Sequence[Point], rows: Sequence[Row]) -> list[Evidence]:
         text = text_of(control)
         if text.draw is None:
             continue
-        own = [p for p in drawn if control_of(p.control) == control]
-        figures = embedding_rows(rows) if control == "collapse" else text.draw(own)
+        selected = [p for p in drawn if control_of(p.control) == control]
+        figures = embedding_rows(rows) if control == "collapse" else text.draw(selected)
         if control == "nearest_training":
             figures = figures._replace(notes=[*lookups(rows), *figures.notes])
         if figures.curves or figures.panels:
@@ -54,8 +54,8 @@ def lookups(rows: Sequence[Row]) -> list[str]:
                 continue
             total += 1
             if name.sign * (row.value - lookup) <= 0:
-                own, other = (number(v, name.scale) for v in (row.value, lookup))
-                worse.append(f"{name.title} ({own}, lookup {other})")
+                score, other = (number(v, name.scale) for v in (row.value, lookup))
+                worse.append(f"{name.title} ({score}, lookup {other})")
         if total:
             lines.append(
                 f"{system_name(system)} scores better than the training picture nearest to the "

@@ -36,9 +36,9 @@ def headline_tiles(data: ReportData) -> list[Tile]:
     if not retrieval and not picture:  # a baseline is no headline where the run has its own
         retrieval, picture = (_any(rows, metrics[0]) for metrics in (_RETRIEVAL, _PICTURES))
     features = [m for m, s in rows if names.described(m).family == "two_way" and s == picture]
-    wanted = [(metric, retrieval) for metric in _RETRIEVAL]
-    wanted += [(metric, picture) for metric in (preferred_metric(features), *_PICTURES)]
-    return [_tile(rows[key], data) for key in wanted if key in rows][:_TILES]
+    keys = [(metric, retrieval) for metric in _RETRIEVAL]
+    keys += [(metric, picture) for metric in (preferred_metric(features), *_PICTURES)]
+    return [_tile(rows[key], data) for key in keys if key in rows][:_TILES]
 
 
 def _ours(rows: Iterable[tuple[str, str]], metric: str) -> str:

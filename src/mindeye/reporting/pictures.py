@@ -49,7 +49,7 @@ class Group:
     lines: Sequence[Line]
 
 
-def chosen(ranks: NDArray[Any], per_group: int) -> dict[str, NDArray[np.int64]]:
+def selected_by_rank(ranks: NDArray[Any], per_group: int) -> dict[str, NDArray[np.int64]]:
     """Choose stimuli by rank alone: the first, the middle and the last of the sorted list.
 
     Ties are broken by the order of the stimuli. With few stimuli the groups shrink so that
@@ -60,7 +60,7 @@ def chosen(ranks: NDArray[Any], per_group: int) -> dict[str, NDArray[np.int64]]:
     ranks : array (S,)
         0-based ranks.
     per_group : int
-        Stimuli wanted in each group.
+        Largest number of stimuli in a group.
 
     Returns
     -------
@@ -76,15 +76,15 @@ def chosen(ranks: NDArray[Any], per_group: int) -> dict[str, NDArray[np.int64]]:
     return {"Best": order[:k], "Median": order[middle : middle + k], "Worst": order[n - k :]}
 
 
-def shown(data: ReportData) -> dict[str, NDArray[np.int64]]:
+def stimuli_on_page(data: ReportData) -> dict[str, NDArray[np.int64]]:
     """Stimuli on the page by group: chosen by rank, or the first ones where there are no ranks."""
     if data.ranks is None:
         return {"First": np.arange(min(3 * data.per_group, len(data.seen)))}
-    return chosen(data.ranks, data.per_group)
+    return selected_by_rank(data.ranks, data.per_group)
 
 
 def reconstruction_groups(data: ReportData) -> list[Group]:
-    """Seen picture and every system's reconstruction of the chosen stimuli."""
+    """Seen picture and every system's reconstruction of the stimuli on the page."""
     columns = {"seen": data.seen, **data.pictures}
     return [
         Group(
@@ -101,7 +101,7 @@ def reconstruction_groups(data: ReportData) -> list[Group]:
                 for i in indices
             ],
         )
-        for name, indices in shown(data).items()
+        for name, indices in stimuli_on_page(data).items()
     ]
 
 
@@ -112,7 +112,7 @@ def retrieval_groups(data: ReportData) -> list[Group]:
     gallery = data.seen if data.gallery is None else data.gallery
     truth = np.arange(len(data.seen)) if data.truth is None else np.asarray(data.truth)
     groups = []
-    for name, indices in shown(data).items():
+    for name, indices in stimuli_on_page(data).items():
         lines = []
         for i in indices:
             matches = np.asarray(data.retrieved)[i, :_STRIP_LENGTH]

@@ -109,8 +109,8 @@ def _row(
         return names.number(value, scale, unit=False)
 
     has_interval = row.low is not None and row.high is not None
-    own = reference_name(row.system)
-    others = {name: value for name, value in beside.items() if name != own}
+    itself = reference_name(row.system)
+    others = {name: value for name, value in beside.items() if name != itself}
 
     def references(*, floors: bool) -> list[Cell]:
         return [

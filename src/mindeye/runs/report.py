@@ -46,6 +46,13 @@ def report(source: Workspace | Path | str | pd.DataFrame, path: Path | str | Non
     ------
     DataError
         If the folder was not scored, or a table is given without `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = pd.DataFrame({"metric": ["SSIM"], "value": [0.4], "n": [20]})
+    >>> report(table, tempfile.mkdtemp()).name
+    'report.html'
     """
     if isinstance(source, pd.DataFrame):
         if path is None:
