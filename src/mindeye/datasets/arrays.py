@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials, read_trials
+from mindeye.datasets.file_formats import read_table
 from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import ReadPictures, Recording
 from mindeye.errors import DataError
@@ -65,7 +66,7 @@ def read_arrays(config: ArraysConfig) -> Recording:
         open_betas(config.betas),
         read_trials(config.trials),
         partial(find_stimuli, config.stimuli),
-        voxels=None if config.voxels is None else read_voxels(config.voxels),
+        voxels=None if config.voxels is None else read_table(config.voxels),
         names=(str(config.betas), str(config.trials), str(config.voxels)),
         subject=config.subject,
         source=config.source,
@@ -145,14 +146,6 @@ def recording_of(
 def open_betas(path: Path) -> NDArray[Any]:
     """Open betas on disk, memory-mapped."""
     return open_array(path, "give an .npy file of shape (trials, voxels)")
-
-
-def read_voxels(path: Path) -> pd.DataFrame:
-    """Read a table of voxels from CSV; raises DataError if it is not one."""
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable CSV: {error}") from error
 
 
 def _voxel_table(known: pd.DataFrame | None, voxels: int, name: str) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mindeye.data.splits import SPLITS
+from mindeye.datasets.file_formats import read_table
 from mindeye.datasets.picture_folder import is_inside
 from mindeye.errors import DataError
 
@@ -179,10 +180,7 @@ def read_events(files: list[EventsFile], config: EventsConfig) -> pd.DataFrame:
 
 
 def _read_run(path: Path, config: EventsConfig) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, index_col=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable table: {error}") from error
+    table = read_table(path, sep="\t", dtype=str, keep_default_na=False, index_col=False)
     table = table.fillna("")
     needed = ["onset", config.stimulus_column, *filter(None, [config.split_column])]
     absent = [c for c in needed if c not in table.columns]

@@ -1,4 +1,4 @@
-"""HDF5, NIfTI and MATLAB files, opened so that damage is named in one line with the file."""
+"""HDF5, NIfTI, MATLAB and text files, opened so that damage is named in one line with the file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
@@ -133,6 +134,21 @@ def read_volume(path: Path, what: str) -> NDArray[np.float32]:
             f"{path} holds {volume.dtype} of shape {volume.shape}; {what} is one volume (X, Y, Z)"
         )
     return volume.astype(np.float32)
+
+
+def read_table(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a CSV, or with other options of `pandas.read_csv` another table in text.
+
+    Raises
+    ------
+    DataError
+        If it is missing or unreadable.
+    """
+    try:
+        table: pd.DataFrame = pd.read_csv(path, **options)
+        return table
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a readable table: {error}") from error
 
 
 HEADER = 128

@@ -46,6 +46,7 @@ from numpy.typing import NDArray
 from mindeye.data.images import read_picture
 from mindeye.data.splits import SPLITS, check_disjoint
 from mindeye.data.trials import complete_trials
+from mindeye.datasets.file_formats import read_table
 from mindeye.datasets.recording import Recording
 from mindeye.datasets.tar_index import Sample, find_shards, index_shard
 from mindeye.errors import DataError
@@ -249,10 +250,7 @@ def _voxels(root: Path, sample: Sample, config: ShardsConfig) -> pd.DataFrame:
     path = root / f"voxels_{config.subject}.csv"
     if not path.is_file():
         return pd.DataFrame({"voxel": np.arange(count)})
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable CSV: {error}") from error
+    table = read_table(path)
     if len(table) != count:
         raise DataError(f"{path} has {len(table)} rows for {count} voxels")
     return table

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -42,11 +41,11 @@ class ExportConfig:
     picture
         ``jpg`` as published, or ``png`` without loss; published code reads both.
     quality
-        Of JPEG, 1 to 95.
+        Quality of the JPEG pictures, 1 to 95.
     rows
-        Presentations a sample has room for; 3 as published.
+        Number of presentations that a sample has room for; 3 as published.
     per_shard
-        Samples a shard; 500 as published.
+        Number of samples in a shard; 500 as published.
     voxels
         Member that holds the betas.
     """
@@ -85,7 +84,7 @@ def export_shards(subject: Subject, out: Path, config: ExportConfig) -> list[Pat
     out
         Folder to write `train`, `val`, `test` and the metadata into.
     config
-        Members and sizes.
+        Members of the samples, and sizes of samples and shards.
 
     Returns
     -------
@@ -211,14 +210,10 @@ def _sample(
         config.picture: _encode(subject.pictures[row], config),
         config.voxels: _npy(_filled(subject, trials, config.rows)),
         "num_uniques.npy": _npy(np.array([len(trials)])),
-        "trial.npy": _npy(_first_trial(subject.trials, trials)),
+        "trial.npy": _npy(np.array([max(0, shown[0, 2])])),
         "coco73k.npy": _npy(np.array([number])),
         "presentations.npy": _npy(shown),
     }
-
-
-def _first_trial(table: pd.DataFrame, trials: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.asarray([max(0, int(table["trial"].iloc[trials[0]]))], dtype=np.int64)
 
 
 def _filled(subject: Subject, trials: NDArray[np.int64], rows: int) -> NDArray[np.float16]:
@@ -242,8 +237,8 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 def _encode(picture: NDArray[np.uint8], config: ExportConfig) -> bytes:
     stream = io.BytesIO()
+    how: dict[str, Any] = {"format": "PNG"}
     if config.picture == "jpg":
-        Image.fromarray(picture).save(stream, format="JPEG", quality=config.quality)
-    else:
-        Image.fromarray(picture).save(stream, format="PNG")
+        how = {"format": "JPEG", "quality": config.quality}
+    Image.fromarray(picture).save(stream, **how)
     return stream.getvalue()

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mindeye.datasets.file_formats import load_mat
+from mindeye.datasets.file_formats import load_mat, read_table
 from mindeye.datasets.nsd.layout import require_file
 from mindeye.datasets.picture_folder import is_inside
 from mindeye.errors import DataError
@@ -114,10 +114,7 @@ def run_trials(run: Run, path: Path, targets: pd.DataFrame) -> pd.DataFrame:
     DataError
         If the table is malformed, has another number of trials or an unknown target.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path} is not a readable table: {error}") from error
+    table = read_table(path, sep="\t", dtype=str, keep_default_na=False)
     missing = [c for c in ("TRIAL", "CONDITION", "CUE") if c not in table]
     if missing:
         raise DataError(f"{path} lacks the columns {missing}; it has {list(table)}")
