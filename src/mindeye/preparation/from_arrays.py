@@ -22,9 +22,9 @@ from mindeye.datasets.arrays import (
     find_stimuli,
     numbered_pictures,
     open_betas,
-    read_voxels,
     recording_of,
 )
+from mindeye.datasets.file_formats import read_table
 from mindeye.datasets.recording import ReadPictures
 from mindeye.errors import ConfigError, DataError
 from mindeye.preparation.config import PrepareConfig
@@ -60,7 +60,7 @@ def prepare_arrays(
         open_betas(Path(betas)) if isinstance(betas, str | Path) else np.asarray(betas),
         table,
         _finder(stimuli, ids),
-        voxels=read_voxels(Path(voxels)) if isinstance(voxels, str | Path) else voxels,
+        voxels=read_table(Path(voxels)) if isinstance(voxels, str | Path) else voxels,
         **names,
     )
     if not isinstance(test, str):
