@@ -153,20 +153,19 @@ def test_a_build_that_is_killed_goes_on_and_ends_with_the_same_bytes(tmp_path):
     whole = built(source, tmp_path / "whole", part=50)
     assert len(whole) == 400  # 1200 rows, ids repeat
     cut = tmp_path / "cut"
-    for parts in (3, 11):
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(source), str(cut)],
-            env={**os.environ, "MINDEYE_PROGRESS": "0"},
-        )
-        until = time.monotonic() + 60
-        while time.monotonic() < until and worker.poll() is None:
-            if (cut / "gallery.json").is_file() and len(read_info(cut).parts) >= parts:
-                break
-            time.sleep(0.01)
-        assert worker.poll() is None, "the build was over before it could be killed"
-        worker.send_signal(signal.SIGKILL)
-        worker.wait()
-        assert parts <= len(read_info(cut).parts) < 24
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(source), str(cut)],
+        env={**os.environ, "MINDEYE_PROGRESS": "0"},
+    )
+    until = time.monotonic() + 60
+    while time.monotonic() < until and worker.poll() is None:
+        if (cut / "gallery.json").is_file() and len(read_info(cut).parts) >= 3:
+            break
+        time.sleep(0.01)
+    assert worker.poll() is None, "the build was over before it could be killed"
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert 3 <= len(read_info(cut).parts) < 24
     (cut / "parts" / ".00012.npy.x.part.npy").write_bytes(b"half of a part")
     with pytest.raises(DataError, match="was cut off after"):
         Gallery.open(cut)

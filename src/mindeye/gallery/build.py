@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 
 from mindeye.errors import DataError, UsageError
 from mindeye.files import sha256, write_array
-from mindeye.gallery.config import SourceConfig
+from mindeye.gallery.config import IndexConfig, SourceConfig
+from mindeye.gallery.faiss_index import build_index
+from mindeye.gallery.faiss_options import chosen
+from mindeye.gallery.milvus import MilvusCollection
 from mindeye.gallery.sources import Block, Job, Source
 from mindeye.gallery.store import (
     DESCRIPTION,
@@ -25,6 +29,7 @@ from mindeye.gallery.store import (
     Info,
     Part,
     open_tables,
+    open_vectors,
     read_info,
     table_path,
     vectors_path,
@@ -97,6 +102,39 @@ def write_parts(folder: Path, info: Info, source: Source, config: SourceConfig) 
     return dataclasses.replace(
         info, roots={**info.roots, source.name: source.kind}, complete=complete
     )
+
+
+def index_parts(folder: Path, info: Info, config: IndexConfig) -> Info:
+    """Make what the back-end needs over all parts, or bring it up to date.
+
+    Parameters
+    ----------
+    folder
+        Folder of the gallery.
+    info
+        Its description.
+    config
+        Which back-end and index; without a back-end, those that the gallery has.
+
+    Returns
+    -------
+    Info
+        The description with back-end and options.
+    """
+    config = config if config.backend else IndexConfig.of(info.backend, info.options)
+    if config.backend == "faiss":
+        config = chosen(config, info.count)
+    info = dataclasses.replace(info, backend=config.backend, options=config.options)
+    # Options count as the gallery's before the index is made: a second call goes on with it.
+    write_info(folder, info)
+    place = folder / "index"
+    if config.backend == "faiss":
+        build_index(place, info, open_vectors(folder, info), config)
+    elif config.backend == "milvus":
+        vectors = open_vectors(folder, info)
+        with closing(MilvusCollection(place, info, vectors, config)) as collection:
+            collection.build()
+    return info
 
 
 def notes_of(info: Info, source: str = "") -> list[str]:

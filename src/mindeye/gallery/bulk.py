@@ -24,27 +24,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
-from mindeye.data.images import to_images
 from mindeye.errors import (
     ConfigError,
     DataError,
     MindEyeError,
     MissingDependencyError,
-    NumericalError,
     UsageError,
 )
 from mindeye.files import open_array, read_json, write_array, write_json
 from mindeye.gallery.config import BulkConfig
-from mindeye.gallery.shards import PictureSample, read_shard
-from mindeye.gallery.sources import shards_in, square
+from mindeye.gallery.shards import read_shard
+from mindeye.gallery.sources import embedded, shards_in
 from mindeye.gallery.tables import arrow, write_table
+from mindeye.gallery.vectors import unit_rows
 from mindeye.progress import track
 from mindeye.targets.encoders import Encoder, load_encoder
 
@@ -54,8 +52,8 @@ FORMAT = "mindeye gallery embed 1"
 MARK = b"mindeye"
 """Key of a table's schema metadata that says which shard and encoder its rows are of."""
 
-FEWEST_DIGITS = 5
-"""Of a shard's number in file names; img2dataset numbers its shards with as many."""
+DIGITS = 5
+"""Digits of a shard's number in file names, more where it is larger, as img2dataset has."""
 
 NAMED, NAMED_SHARDS = 20, 5
 """Samples left out of a shard that are named, and broken shards whose reason is."""
@@ -143,20 +141,10 @@ class Outcome:
     stop: bool = False
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """What a bulk embedding left.
+class Embedded(NamedTuple):
+    """What a bulk embedding left: embeddings on disk, and samples left out with the reasons.
 
-    Parameters
-    ----------
-    rows
-        Number of embeddings on disk, of all shards.
-    done, before
-        Numbers of shards that were embedded by this call and by earlier ones.
-    lost
-        Number of samples without a readable picture.
-    left_out
-        Why, for the first of every shard.
+    `done` and `before` count shards that were embedded by this call and by earlier ones.
     """
 
     rows: int
@@ -184,12 +172,8 @@ def embed_shards(source: str | Path, out: str | Path, config: BulkConfig) -> Emb
         If there are no shards; or, after all others were done, if some are broken: lists them.
     UsageError
         If `out` holds embeddings of another encoder.
-    MissingDependencyError
-        If pyarrow, webdataset or Ray is not installed.
     ConfigError, CheckpointError
         If the encoder is unknown or not there, or there is no Ray at the address.
-    MindEyeError
-        If the disk is full, or Ray gives the job up.
     """
     arrow()
     shards = shards_in(Path(source))
@@ -215,20 +199,12 @@ def embed_shards(source: str | Path, out: str | Path, config: BulkConfig) -> Emb
 
 
 def plan_jobs(shards: Sequence[Path], out: Path, encoder: dict[str, Any]) -> list[ShardJob]:
-    """Give every shard its pair of files and write down which is whose.
-
-    Raises
-    ------
-    UsageError
-        If `out` holds embeddings of another encoder, or its numbers have too few digits.
-    DataError
-        If its description is damaged.
-    """
-    place, known, digits = out / DESCRIPTION, [], 0
+    """Give every shard its pair of files and write down which is whose."""
+    place, known = out / DESCRIPTION, []
     if place.exists():
         try:
             content = read_json(place)
-            theirs, known, digits = content["encoder"], content["shards"], content["digits"]
+            theirs, known = content["encoder"], content["shards"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{place} is damaged ({error!r}); embed into another folder, or delete this one"
@@ -239,19 +215,12 @@ def plan_jobs(shards: Sequence[Path], out: Path, encoder: dict[str, Any]) -> lis
                 "into another folder"
             )
     names = [*known, *(s.name for s in shards if s.name not in set(known))]
-    needed = len(str(len(names) - 1))
-    digits = digits or max(FEWEST_DIGITS, needed)
-    if needed > digits:
-        raise UsageError(
-            f"{out} numbers its shards with {digits} digits, which {len(names)} do not fit; "
-            "embed the new ones into another folder"
-        )
     if names != known:
-        content = {"format": FORMAT, "encoder": encoder, "digits": digits, "shards": names}
+        content = {"format": FORMAT, "encoder": encoder, "digits": DIGITS, "shards": names}
         write_json(place, content)
     jobs, places = [], {name: place for place, name in enumerate(names)}
     for shard in shards:
-        number = f"{places[shard.name]:0{digits}d}"
+        number = f"{places[shard.name]:0{DIGITS}d}"
         vectors = out / "img_emb" / f"img_emb_{number}.npy"
         table = out / "metadata" / f"metadata_{number}.parquet"
         jobs.append(ShardJob(shard, vectors, table, encoder))
@@ -309,7 +278,9 @@ class ShardEmbedder:
             lost += [sample for sample in batch if isinstance(sample, str)]
             good = [sample for sample in batch if not isinstance(sample, str)]
             if good:
-                vectors.append(self._unit(good, job.shard))
+                what = f"{self.encoder.id} of pictures of {job.shard}"
+                unit, _ = unit_rows(embedded([s.picture for s in good], self.encoder), what)
+                vectors.append(unit.astype(np.float16))
                 lines += [(sample.key, sample.caption, sample.url) for sample in good]
         if not lines:
             raise DataError(f"{job.shard} has no readable picture; the first: {lost[:1]}")
@@ -321,21 +292,6 @@ class ShardEmbedder:
         columns = ["image_path", "caption", "url", "key", "shard"]
         write_table(job.table, texts[columns], {MARK: json.dumps(mark).encode()})
         return Outcome(name, len(lines), len(lost), tuple(lost[:NAMED]))
-
-    def _unit(self, samples: list[PictureSample], shard: Path) -> NDArray[np.float16]:
-        """Return unit vectors (N, D) of pictures."""
-        images = torch.cat([square(to_images(s.picture[None]), self.encoder) for s in samples])
-        vectors = self.encoder.encode(images)[:, 0].double()
-        norms = vectors.norm(dim=-1, keepdim=True)
-        usable = (norms.isfinite() & (norms > 0)).flatten()
-        if not usable.all():
-            raise NumericalError(
-                f"{self.encoder.id} gives a vector that is zero or not finite for sample "
-                f"{samples[int((~usable).nonzero()[0])].key} of {shard}"
-            )
-        # In double precision, so that a half is rounded once.
-        unit: NDArray[np.float16] = (vectors / norms).numpy().astype(np.float16)
-        return unit
 
 
 def _named(encoder: dict[str, Any]) -> str:
@@ -381,13 +337,6 @@ def on_ray(
         Number of workers and address of Ray.
     embedder
         Class whose method `embed` does the work.
-
-    Raises
-    ------
-    MissingDependencyError
-        If Ray is not installed.
-    ConfigError
-        If there is no Ray at the address, or it has no GPU.
     """
     with _ray(config) as ray:
         gpus = ray.cluster_resources().get("GPU", 0)
@@ -413,7 +362,7 @@ def on_ray(
             try:
                 yield ray.get(done)
             except ray.exceptions.RayError as error:
-                reason = f"{type(error).__name__}; out of memory?"
+                reason = str(error).strip().splitlines()[-1][:200]
                 problem = f"{job.shard}: {TRIES} workers died while they embedded it ({reason})"
                 yield Outcome(job.shard.name, problem=problem)
 
@@ -433,12 +382,8 @@ def _ray(config: BulkConfig) -> Iterator[Any]:
     given: dict[str, Any] = {"address": config.address}
     if config.address == "local":
         # Ray hands out one CPU a worker; more workers than cores would wait for ever.
-        cores = max(config.workers, os.cpu_count() or 1)
-        given |= {
-            "num_cpus": cores,
-            "object_store_memory": OBJECT_STORE,
-            "include_dashboard": False,
-        }
+        given["num_cpus"] = max(config.workers, os.cpu_count() or 1)
+        given |= {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
         if is_ours:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **given)

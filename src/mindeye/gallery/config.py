@@ -117,6 +117,13 @@ class IndexConfig:
         return {} if self.backend == "exact" else content
 
     @classmethod
+    def named(cls, index: str | IndexConfig) -> IndexConfig:
+        """Return all settings of an index given by the name of a back-end or of one of faiss's."""
+        if isinstance(index, IndexConfig):
+            return index
+        return cls(index) if index in ("", *BACKENDS) else cls("faiss", index)
+
+    @classmethod
     def of(cls, backend: str, options: Mapping[str, Any]) -> IndexConfig:
         """Return the settings that ``gallery.json`` keeps.
 

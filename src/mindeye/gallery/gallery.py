@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from numpy.typing import NDArray
 
 from mindeye.errors import DataError, UsageError
 from mindeye.gallery import faiss_index
-from mindeye.gallery.build import begun, notes_of, write_parts
-from mindeye.gallery.config import BACKENDS, IndexConfig, SourceConfig
+from mindeye.gallery.build import begun, index_parts, notes_of, write_parts
+from mindeye.gallery.config import IndexConfig, SourceConfig
 from mindeye.gallery.exact import ExactSearch, Matches, Search
-from mindeye.gallery.faiss_options import chosen
 from mindeye.gallery.index_folders import open_index_folder
 from mindeye.gallery.inputs import any_source, as_array, is_embeddings, names_of, read_whole
 from mindeye.gallery.memory import MemorySearch, MemoryTables, texts_of_ids
@@ -33,7 +31,6 @@ from mindeye.gallery.store import (
     open_tables,
     open_vectors,
     read_info,
-    write_info,
 )
 from mindeye.gallery.tables import COLUMNS, Tables
 from mindeye.gallery.vectors import Vectors, unit_rows
@@ -91,6 +88,8 @@ class Gallery:
     ) -> Gallery:
         """Build a gallery, go on with a build that was cut off, or give it another index.
 
+        `notes` of the gallery says what was converted or left out.
+
         Parameters
         ----------
         source
@@ -110,11 +109,6 @@ class Gallery:
         reading
             Further settings of how the source is read.
 
-        Returns
-        -------
-        Gallery
-            The gallery; `notes` says what was converted or left out.
-
         Raises
         ------
         DataError
@@ -133,7 +127,9 @@ class Gallery:
         >>> gallery.info.space.id, len(gallery)
         ('zoo_clip_pooled', 2)
         """
-        config = _index_config(index)
+        config = IndexConfig.named(index)
+        if config.backend == "milvus":
+            kind_of(config)  # an unknown index is refused before anything is embedded
         reading = reading or SourceConfig()
         if encoder is None:
             encoder = reading.encoder or ("" if is_embeddings(source) else "zoo")
@@ -146,7 +142,9 @@ class Gallery:
             return cls(Info(opened.space), None, MemoryTables(table), MemorySearch(vectors))
         path = Path(folder).expanduser()
         info = write_parts(path, begun(path, opened), opened, reading)
-        return _indexed(path, info, config, opened.name)
+        gallery = cls(index_parts(path, info, config), path, open_tables(path, info))
+        gallery.notes = notes_of(info, opened.name)
+        return gallery
 
     @classmethod
     def open(cls, folder: str | Path, *, unfinished: bool = False) -> Gallery:
@@ -216,13 +214,7 @@ class Gallery:
 
     @cached_property
     def searcher(self) -> Search:
-        """What searches the gallery, opened at the first search.
-
-        Raises
-        ------
-        DataError
-            If its index is missing or damaged, or the gallery is empty.
-        """
+        """What searches the gallery; raises DataError if its index is missing or damaged."""
         if self._search is not None:
             return self._search
         if len(self) == 0 or self.path is None:
@@ -244,10 +236,6 @@ class Gallery:
             New values of ``nprobe``, ``ef`` and ``rerank`` of `IndexConfig`; None leaves one as
             it is.
 
-        Raises
-        ------
-        UsageError
-            If the gallery is searched exactly.
         """
         given = {name: value for name, value in options.items() if value is not None}
         if not given:
@@ -269,13 +257,7 @@ class Gallery:
 
     @cached_property
     def vectors(self) -> Vectors:
-        """All vectors, memory-mapped.
-
-        Raises
-        ------
-        DataError
-            If there are none, or a part is damaged.
-        """
+        """All vectors, memory-mapped; raises DataError if there are none or a part is damaged."""
         if self.path is None or self._search is not None:
             raise DataError(
                 f"{self.path or 'a gallery in memory'} has no vectors on disk; build a gallery "
@@ -367,7 +349,7 @@ class Gallery:
         *,
         reading: SourceConfig | None = None,
     ) -> Gallery:
-        """Add a source; its pictures are embedded by the gallery's own encoder.
+        """Add a source and return this gallery; pictures are embedded by its own encoder.
 
         Parameters
         ----------
@@ -375,11 +357,6 @@ class Gallery:
             As in `build`.
         reading
             Further settings of how the source is read.
-
-        Returns
-        -------
-        Gallery
-            This gallery, grown; `notes` says what was converted or left out.
 
         Raises
         ------
@@ -413,36 +390,7 @@ class Gallery:
             self.__dict__.pop(cached, None)
         info = write_parts(self.path, read_info(self.path), opened, reading)
         config = IndexConfig.of(info.backend, info.options)
-        grown = _indexed(self.path, info, config, opened.name)
-        self.info, self.tables, self.notes = grown.info, grown.tables, grown.notes
+        self.info = index_parts(self.path, info, config)
+        self.tables = open_tables(self.path, info)
+        self.notes = notes_of(info, opened.name)
         return self
-
-
-def _index_config(index: str | IndexConfig) -> IndexConfig:
-    """Return all settings of an index that is given by its name; checks the names of Milvus."""
-    if isinstance(index, str):
-        is_backend = index in ("", *BACKENDS)
-        index = IndexConfig(index) if is_backend else IndexConfig("faiss", index)
-    if index.backend == "milvus":
-        kind_of(index)
-    return index
-
-
-def _indexed(path: Path, info: Info, config: IndexConfig, source: str) -> Gallery:
-    """Make what the back-end needs over all parts, and return the gallery."""
-    if not config.backend:
-        config = IndexConfig.of(info.backend, info.options)
-    if config.backend == "faiss":
-        config = chosen(config, info.count)
-    info = dataclasses.replace(info, backend=config.backend, options=config.options)
-    # Options count as the gallery's before the index is made: a second call goes on with it.
-    write_info(path, info)
-    if config.backend == "faiss":
-        faiss_index.build_index(path / "index", info, open_vectors(path, info), config)
-    elif config.backend == "milvus":
-        vectors = open_vectors(path, info)
-        with closing(MilvusCollection(path / "index", info, vectors, config)) as collection:
-            collection.build()
-    gallery = Gallery(info, path, open_tables(path, info))
-    gallery.notes = notes_of(info, source)
-    return gallery
