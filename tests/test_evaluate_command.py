@@ -85,5 +85,5 @@ def test_neither_decoder_nor_run_is_imported(tmp_path: Path) -> None:
     code, modules = json.loads(done.stdout.splitlines()[-1])
     assert code == 0
     assert "mindeye.external.score" in modules
-    rooms = ("models", "training", "generation", "diffusion", "stages")
+    rooms = ("models", "training", "generation", "diffusion", "decoding", "runs")
     assert [m for m in modules if m.split(".")[1] in rooms] == []
