@@ -163,9 +163,8 @@ def test_a_terminal_shows_that_line_and_no_other(tree: Tree, tmp_path: Path, nam
 
 @pytest.mark.parametrize(
     "name",
-    ["betas cut off", "a saturated voxel", "order shifted by one trial",
-     "pictures in another order"],
-)  # fmt: skip
+    ["betas cut off", "a saturated voxel", "order shifted by one trial"],
+)
 def test_the_files_mended_the_same_command_gives_the_good_subject(
     good: Path, tree: Tree, tmp_path: Path, prepare: Prepare, name: str
 ) -> None:
