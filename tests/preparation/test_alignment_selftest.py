@@ -73,8 +73,7 @@ def test_right_pairing_passes_and_says_how_clearly(small_subject: Subject) -> No
     assert len(back["lags"]) == 12
 
 
-@pytest.mark.parametrize("ceiling", [0.3, 0.5])
-@pytest.mark.parametrize("count", [30, 60])
+@pytest.mark.parametrize(("count", "ceiling"), [(30, 0.5), (60, 0.3)])
 def test_small_subjects_pass_whatever_the_draw(tmp_path: Path, count: int, ceiling: float) -> None:
     config = replace(
         SMALL, train=count - 6, test=6, ceiling_low=ceiling, ceiling_high=ceiling, voxels=150
