@@ -301,6 +301,11 @@ class Subject:
 def load_subject(folder: str | Path) -> Subject:
     """Open a prepared subject.
 
+    Parameters
+    ----------
+    folder
+        Folder of the subject, as `mindeye prepare` writes it.
+
     Raises
     ------
     DataError

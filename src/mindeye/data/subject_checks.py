@@ -64,6 +64,11 @@ def validate_tables(subject: Subject) -> list[str]:
 def check_subject(folder: str | Path) -> Subject:
     """Verify a prepared subject: checksums of every file, then its content.
 
+    Parameters
+    ----------
+    folder
+        Folder of the subject, as `mindeye prepare` writes it.
+
     Raises
     ------
     DataError

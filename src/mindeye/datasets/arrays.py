@@ -56,6 +56,11 @@ class ArraysConfig:
 def read_arrays(config: ArraysConfig) -> Recording:
     """Open arrays on disk as a recording.
 
+    Parameters
+    ----------
+    config
+        Where the arrays are and what to call them.
+
     Raises
     ------
     DataError

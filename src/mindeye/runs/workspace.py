@@ -154,6 +154,15 @@ class Workspace:
 def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
     """Open a run folder for a configuration, a new one or one with the same configuration.
 
+    Parameters
+    ----------
+    config
+        Configuration of the run, as `run_config` returns it.
+    subject_dir
+        Folder of the prepared subject that is decoded.
+    folder
+        Folder of the run, which is made if it is not there.
+
     Raises
     ------
     ConfigError
