@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mindeye.commands.gallery import lines_of_pictures
+from mindeye.commands.gallery_answers import lines_of_pictures
 from mindeye.config.settings import run_config
 from mindeye.files import provenance, write_json
 from mindeye.gallery.config import SourceConfig

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mindeye.commands.gallery import (
+from mindeye.commands.gallery_answers import (
     DRAWN,
     SHOWN,
     answer_notes,
