@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 
 from mindeye.errors import DataError
 from mindeye.gallery.config import SourceConfig
-from mindeye.gallery.embeddings import embeddings_in, source_of_array
-from mindeye.gallery.sources import Source, open_source, source_of_images
+from mindeye.gallery.embeddings import embeddings_in, open_embeddings, source_of_array
+from mindeye.gallery.sources import (
+    Source,
+    open_pictures,
+    open_shards,
+    shards_in,
+    source_of_images,
+)
 
 
 def is_embeddings(source: Any) -> bool:
@@ -22,6 +28,31 @@ def is_embeddings(source: Any) -> bool:
     if isinstance(source, str | Path):
         return bool(embeddings_in(Path(source).expanduser()))
     return not _is_pictures(source) and as_array(source).dtype.kind == "f"
+
+
+def open_source(path: Path, config: SourceConfig) -> Source:
+    """Look at a source: embeddings, shards or pictures, whichever is there.
+
+    Raises
+    ------
+    DataError
+        If it holds none of these, or what is there is damaged.
+    ConfigError
+        If pictures come without an encoder.
+    """
+    path = path.expanduser().resolve()
+    if not path.exists():
+        raise DataError(f"there is no source {path}")
+    if arrays := embeddings_in(path):
+        return open_embeddings(path, arrays, config)
+    if shards := shards_in(path):
+        return open_shards(path, shards, config)
+    if path.is_dir():
+        return open_pictures(path, config)
+    raise DataError(
+        f"{path} is no source: give a folder of pictures, of .tar shards or of img_emb and "
+        "metadata, or one .tar or .npy file"
+    )
 
 
 def any_source(source: Any, ids: Sequence[str] | None, config: SourceConfig) -> Source:

@@ -102,33 +102,6 @@ class Source:
     jobs: tuple[Job, ...]
 
 
-def open_source(path: Path, config: SourceConfig) -> Source:
-    """Look at a source: embeddings, shards or pictures, whichever is there.
-
-    Raises
-    ------
-    DataError
-        If it holds none of these, or what is there is damaged.
-    ConfigError
-        If pictures come without an encoder.
-    """
-    from mindeye.gallery.embeddings import embeddings_in, open_embeddings
-
-    path = path.expanduser().resolve()
-    if not path.exists():
-        raise DataError(f"there is no source {path}")
-    if arrays := embeddings_in(path):
-        return open_embeddings(path, arrays, config)
-    if shards := shards_in(path):
-        return _open_shards(path, shards, config)
-    if path.is_dir():
-        return _open_pictures(path, config)
-    raise DataError(
-        f"{path} is no source: give a folder of pictures, of .tar shards or of img_emb and "
-        "metadata, or one .tar or .npy file"
-    )
-
-
 def source_of_images(
     images: Sequence[NDArray[np.uint8]], ids: Sequence[str], config: SourceConfig
 ) -> Source:
@@ -225,7 +198,7 @@ class Item(NamedTuple):
     picture: NDArray[np.uint8]
 
 
-def _open_pictures(folder: Path, config: SourceConfig) -> Source:
+def open_pictures(folder: Path, config: SourceConfig) -> Source:
     """Cut a folder of pictures, subfolders included, into runs in the order of their names."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
@@ -245,7 +218,7 @@ def _open_pictures(folder: Path, config: SourceConfig) -> Source:
     return Source(str(folder), "pictures", space, tuple(jobs))
 
 
-def _open_shards(path: Path, shards: list[Path], config: SourceConfig) -> Source:
+def open_shards(path: Path, shards: list[Path], config: SourceConfig) -> Source:
     """Make every shard a job."""
     encoder, space = gallery_encoder(config)
     jobs = [
