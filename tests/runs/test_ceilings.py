@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mindeye.config.settings import run_config
 from mindeye.data.subject import Subject
+from mindeye.metrics.features import encoder_network
 from mindeye.metrics.table import read_rows
 from mindeye.runs.pipeline import run_all
-from mindeye.runs.scoring.tables import own_extractor
 from mindeye.runs.workspace import Workspace, start_run
 from small_zoo_run import WORDS
 
@@ -32,15 +32,15 @@ def _work(*, class_token: bool, name: str = "grid") -> Workspace:
 def test_a_grid_speaks_for_all_of_a_picture_and_not_for_its_corner() -> None:
     images = torch.zeros(2, 3, 8, 8)
     images[1, :, 4:, 4:] = 1  # the lower right corner alone tells them apart
-    features = own_extractor(_work(class_token=False)).extract(images)
+    features = encoder_network(_work(class_token=False).encoder).extract(images)
     torch.testing.assert_close(features, torch.tensor([[0.0] * 3, [0.25] * 3]))
-    corner = own_extractor(_work(class_token=True)).extract(images)
+    corner = encoder_network(_work(class_token=True).encoder).extract(images)
     torch.testing.assert_close(corner[0], corner[1])
 
 
 def test_pixel_tokens_are_compared_one_by_one() -> None:
     images = torch.rand(2, 3, 8, 8)
-    features = own_extractor(_work(class_token=False, name="pixels8")).extract(images)
+    features = encoder_network(_work(class_token=False, name="pixels8").encoder).extract(images)
     assert features.flatten(1).shape == (2, 12)
 
 

@@ -16,11 +16,16 @@ from torch import Tensor
 
 from mindeye.data.images import resize, to_images
 from mindeye.errors import DataError
-from mindeye.metrics.features import FeatureExtractor, Missing, available_extractors
+from mindeye.metrics.features import (
+    FeatureExtractor,
+    Missing,
+    available_extractors,
+    encoder_network,
+)
 from mindeye.metrics.picture_rows import Seen, picture_rows
-from mindeye.metrics.pixels import NSD_SIZE
 from mindeye.metrics.registry import BUILT_IN_IMAGES, metric
 from mindeye.metrics.scoring import Scoring
+from mindeye.targets.encoders import load_encoder
 
 Images = Tensor | NDArray[Any]
 
@@ -30,8 +35,10 @@ def evaluate(
     truth: Images,
     *,
     metrics: Sequence[str] | None = None,
-    networks: Sequence[FeatureExtractor] | None = None,
-    size: int | None = NSD_SIZE,
+    networks: Sequence[FeatureExtractor | str] | None = None,
+    size: int | None = None,
+    ids: Sequence[str] | None = None,
+    system: str = "drawn",
     resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -49,10 +56,16 @@ def evaluate(
     metrics
         Names of the metrics to return; all by default.
     networks
-        Feature networks, each of which gives its metrics. By default those of the paper whose
-        weights are on this machine; an empty sequence for none.
+        Feature networks, each of which gives its metrics: objects, or names of encoders such as
+        ``zoo``. By default those of the paper whose weights are on this machine; an empty sequence
+        for none.
     size
-        Side in pixels at which image metrics compare; None compares at the size of `truth`.
+        Side in pixels at which image metrics compare (425 in the paper); None compares at the size
+        of `truth`.
+    ids
+        Stimulus ids of the images, by which `compare` pairs them; their numbers by default.
+    system
+        Name of what drew them, by which `compare` names them.
     resamples
         Bootstrap resamples of the intervals.
     seed
@@ -64,7 +77,8 @@ def evaluate(
         One row a metric: ``metric``, ``value``, the ends ``low`` and ``high`` of its 95 % interval
         over images, ``n``, ``chance`` (score of guessing), ``floor`` (score of the same
         reconstructions paired at random) and ``direction`` (whether higher or lower is better).
-        ``attrs["missing"]`` names the metrics whose network is not on this machine, and the remedy.
+        ``attrs["missing"]`` names the metrics whose network is not on this machine, and the remedy;
+        ``attrs["scores"]`` has every stimulus by itself, which is what `compare` reads.
 
     Raises
     ------
@@ -87,19 +101,23 @@ def evaluate(
     for name in metrics or ():
         metric(name)
     missing: list[Missing] = []
+    extractors: Sequence[FeatureExtractor]
     if metrics is not None and set(metrics) <= set(BUILT_IN_IMAGES):
         networks = ()  # these are scored first: what is left out moves none of their numbers
     if networks is None:
-        networks, missing = available_extractors()
+        extractors, missing = available_extractors()
+    else:
+        extractors = [_network(one) if isinstance(one, str) else one for one in networks]
     scored = picture_rows(
-        "drawn",
+        system,
         made,
-        Seen(shown, networks, size),
+        Seen(shown, extractors, size),
         # The stream of the first system of `mindeye evaluate`.
         rng=np.random.default_rng([seed, 1]),
         scoring=Scoring(resamples=resamples),
     )
-    rows = [one.row for one in scored if metrics is None or one.row.metric in metrics]
+    kept = [one for one in scored if metrics is None or one.row.metric in metrics]
+    rows = [one.row for one in kept]
     absent = set(metrics or ()) - {row.metric for row in rows}
     if absent:
         computed = ", ".join(one.row.metric for one in scored)
@@ -113,7 +131,21 @@ def evaluate(
     table = table.astype({"chance": float, "floor": float})
     table["direction"] = [metric(row.metric).direction for row in rows]
     table.attrs["missing"] = [f"{one.metric}: {one.why}; {one.how}" for one in missing]
+    names = [str(i) for i in (range(len(shown)) if ids is None else ids)]
+    if len(names) != len(shown):
+        raise DataError(f"{len(shown)} images, but {len(names)} ids; give one an image")
+    table.attrs["scores"] = [
+        {"system": system, "metric": row.metric, "stimulus_id": name, "value": float(value)}
+        for row, values in kept
+        if values is not None
+        for name, value in zip(names, values, strict=True)
+    ]
     return table
+
+
+def _network(name: str) -> FeatureExtractor:
+    """Return an encoder as a feature network, under its own name."""
+    return encoder_network(load_encoder(name, device=torch.device("cpu")))
 
 
 def _images(given: Images, name: str) -> Tensor:

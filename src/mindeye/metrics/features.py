@@ -23,6 +23,7 @@ from mindeye.errors import CheckpointError, DataError
 from mindeye.fetching.metric_files import check_digest
 from mindeye.metrics.networks import HOW, NETWORKS, Comparison, Network
 from mindeye.metrics.pixels import resize_images
+from mindeye.targets.encoders import Encoder
 from mindeye.weights.find import ROOT_VARIABLE, folders_of, hub_cache
 from mindeye.weights.table import MODELS
 
@@ -79,6 +80,23 @@ class FunctionExtractor:
     def extract(self, images: Tensor) -> Tensor:
         """Features (N, D) of images (N, 3, H, W) in [0, 1]; trailing axes are flattened."""
         return _in_batches(lambda batch: [self.function(batch)], images, _BATCH)[0]
+
+
+def encoder_network(encoder: Encoder) -> FunctionExtractor:
+    """Return an encoder as a feature network under its own name.
+
+    Features are the class token, else the mean token, and all pixels of pixel tokens.
+    """
+    pixels = encoder.id.startswith("pixels")
+
+    def features(images: Tensor) -> Tensor:
+        tokens = encoder.encode(images)
+        if pixels:
+            return tokens
+        # Without a class token, token 0 is the upper left corner of the image.
+        return tokens[:, 0] if encoder.has_class_token else tokens.mean(dim=1)
+
+    return FunctionExtractor(encoder.id, features)
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,7 +125,7 @@ def read_scored_run(folder: Path | pd.DataFrame) -> ScoredRun:
         If a file is missing or damaged, a stimulus is scored twice, or a score is not finite.
     """
     if isinstance(folder, pd.DataFrame):
-        return ScoredRun(None, "", {}, {}, _scores(folder, "the table"))
+        return ScoredRun(None, "", {}, {}, _scores(_by_stimulus(folder), "the table"))
     content = _mapping(folder / "metrics.json")
     versions = content.get("versions")
     if not isinstance(versions, dict):
@@ -154,6 +154,19 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no table; score the folder again with `mindeye evaluate`")
     return content
+
+
+def _by_stimulus(table: pd.DataFrame) -> pd.DataFrame:
+    """Return scores by stimulus: the table itself, or those that `evaluate` keeps with its own."""
+    kept = table.attrs.get("scores")
+    frame = table if kept is None else pd.DataFrame(kept)
+    needed = ["system", "metric", "stimulus_id", "value"]
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"a table of scores has the columns {', '.join(needed)}; {missing[0]} is missing"
+        )
+    return frame.astype({"stimulus_id": str})
 
 
 def _scores(frame: pd.DataFrame, path: str) -> dict[Name, pd.Series[float]]:

@@ -8,10 +8,9 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mindeye.data.images import resize, to_images
-from mindeye.metrics.features import FeatureExtractor, FunctionExtractor
+from mindeye.metrics.features import FeatureExtractor, encoder_network
 from mindeye.metrics.picture_rows import Seen, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows, rows_from_scores
 from mindeye.metrics.scoring import Scoring
@@ -60,7 +59,7 @@ def seen_pictures(work: Workspace, networks: Sequence[FeatureExtractor]) -> Seen
     """Return the pictures of the stimuli that are drawn, and the networks that look at them."""
     return Seen(
         to_images(work.subject.pictures_of(work.drawn_ids)),
-        [own_extractor(work), *networks],
+        [encoder_network(work.encoder), *networks],
         work.config.evaluate.picture_size or None,
     )
 
@@ -107,21 +106,6 @@ def _candidates(work: Workspace, one: System) -> int | None:
     if one.noise == 1:
         return 1 if config.pick == "first" else config.candidates
     return 1 if one.noise else None
-
-
-def own_extractor(work: Workspace) -> FeatureExtractor:
-    """Return the run's own encoder as a feature network, under its own name."""
-    encoder = work.encoder
-    pixels = encoder.id.startswith("pixels")
-
-    def features(images: Tensor) -> Tensor:
-        tokens = encoder.encode(images)
-        if pixels:
-            return tokens
-        # Without a class token, token 0 is the upper left corner of the picture.
-        return tokens[:, 0] if encoder.has_class_token else tokens.mean(dim=1)
-
-    return FunctionExtractor(encoder.id, features)
 
 
 def _noted(one: Scored, note: str) -> Scored:
