@@ -165,6 +165,10 @@ def _guarded(work: Callable[[], Any]) -> int:
         # A library's own words within it may run over several lines.
         print(f"mindeye: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever reads the output, such as `head`, has enough; the rest goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print(f"mindeye: {error}; finished stages are kept", file=sys.stderr)
         return 1

@@ -132,6 +132,7 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         replace(SMALL, voxels=1000)
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_it_measured(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

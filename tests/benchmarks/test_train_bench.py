@@ -48,6 +48,7 @@ def test_the_published_profile_is_the_published_code() -> None:
     assert high.decoder.input_layer == "published"
 
 
+@pytest.mark.slow
 def test_every_profile_starts_from_the_same_losses(small: TrainBench) -> None:
     """Same data, weights, mixing, noise and dropout: only rounding differs before any update."""
     from dataclasses import replace
