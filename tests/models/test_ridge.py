@@ -140,3 +140,17 @@ def test_one_training_stimulus_and_other_voxels_are_refused() -> None:
         linear_kernel(np.ones((1, 3), np.float32), np.ones((1, 3), np.float32))
     with pytest.raises(DataError, match="3 voxels in training, 4 in test"):
         linear_kernel(np.ones((5, 3), np.float32), np.ones((1, 4), np.float32))
+
+
+def test_the_callers_back_end_of_himalaya_stays_as_it_was() -> None:
+    from himalaya.backend import get_backend, set_backend
+
+    before = get_backend().name
+    rng = np.random.default_rng(0)
+    betas = rng.standard_normal((12, 4), dtype=np.float32)
+    try:
+        set_backend("torch")
+        choose_lambdas(linear_kernel(betas, betas), betas, each=False, seed=0)
+        assert get_backend().name == "torch"
+    finally:
+        set_backend(before)

@@ -11,6 +11,8 @@ Axes: N training stimuli, M test stimuli, V voxels, T targets.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,30 +111,42 @@ def choose_lambdas(kernel: Kernel, targets: Floats, *, each: bool, seed: int) ->
     seed
         Of the folds.
     """
-    from himalaya.backend import set_backend
     from himalaya.kernel_ridge import solve_kernel_ridge_cv_eigenvalues
     from himalaya.scoring import l2_neg_loss
     from sklearn.model_selection import KFold
 
-    set_backend("numpy")
     folds = KFold(n_splits=min(FOLDS, len(targets)), shuffle=True, random_state=seed)
-    values, _, losses, _ = solve_kernel_ridge_cv_eigenvalues(
-        kernel.train,
-        targets,
-        alphas=LAMBDAS.astype(np.float32),
-        score_func=l2_neg_loss,
-        cv=folds,
-        fit_intercept=True,  # of every fold by itself: no mean of what is held out
-        local_alpha=each,
-        n_targets_batch=BATCH,
-        n_alphas_batch=1,
-    )
+    with _numpy_backend():
+        values, _, losses, _ = solve_kernel_ridge_cv_eigenvalues(
+            kernel.train,
+            targets,
+            alphas=LAMBDAS.astype(np.float32),
+            score_func=l2_neg_loss,
+            cv=folds,
+            fit_intercept=True,  # of every fold by itself: no mean of what is held out
+            local_alpha=each,
+            n_targets_batch=BATCH,
+            n_alphas_batch=1,
+        )
     # The logarithm that himalaya takes in between leaves a last digit: the grid's own values.
     nearest = np.abs(np.log(values)[:, None] - np.log(LAMBDAS)).argmin(axis=1)
     chosen = LAMBDAS[nearest if each else nearest[:1]].astype(np.float32)
     variance = float(targets.var(axis=0, dtype=np.float64).mean())
     score = 1 + float(np.mean(losses, dtype=np.float64)) / variance if variance else 0.0
     return Lambdas(chosen, score, targets.shape[1])
+
+
+@contextmanager
+def _numpy_backend() -> Iterator[None]:
+    """Let himalaya compute with NumPy, and leave the caller's choice as it was."""
+    from himalaya.backend import get_backend, set_backend
+
+    before = get_backend().name
+    set_backend("numpy")
+    try:
+        yield
+    finally:
+        set_backend(before)
 
 
 def ridge_weights(kernel: Kernel, regularisation: float) -> Floats:
