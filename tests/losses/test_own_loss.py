@@ -12,6 +12,12 @@ from mindeye.config.fingerprints import config_hash
 from mindeye.config.settings import run_config
 from mindeye.errors import ConfigError
 from mindeye.losses import LOSSES
+from mindeye.losses.contrastive import unit_rows
+from mindeye.models import Sizes
+from mindeye.models.pipelines import HighLevel
+from mindeye.targets.views import StoredTargets
+from mindeye.training.high import HighDraw, HighObjective
+from mindeye.training.objective import Validation
 
 
 def sphere_distance(prediction: Tensor, target: Tensor, *, temperature: float) -> Tensor:
@@ -30,6 +36,19 @@ def test_a_run_takes_the_name_of_a_registered_loss(registered: str) -> None:
     config = run_config("demo", [f"high.contrastive.soft={registered}"])
     assert config.high.contrastive.soft == registered
     assert config_hash(config) != config_hash(run_config("demo"))
+
+
+def test_the_high_level_objective_minimises_it(registered: str) -> None:
+    words = [f"high.contrastive.soft={registered}", "high.prior.kind=none", "high.decoder.width=8"]
+    config = run_config({}, words).high
+    model = HighLevel(config, Sizes(voxels=5, tokens=2, width=4, latents=(3, 8, 8)))
+    tokens = torch.randn(6, 2, 4, generator=torch.Generator().manual_seed(0))
+    nobody = Validation(tokens[:0], torch.zeros(0, dtype=torch.long), tokens)
+    goal = HighObjective(model, config, StoredTargets([tokens]), nobody)
+    draw = HighDraw(torch.zeros(6, 5), tokens, None, None, temperature=0.5)
+    predicted = tokens.flip(0)
+    expected = sphere_distance(unit_rows(predicted), unit_rows(tokens), temperature=0.5)
+    assert torch.equal(goal.coupled(predicted, draw)["contrastive"], expected)
 
 
 def test_a_name_that_nobody_registered_is_refused_with_those_that_are_known() -> None:
