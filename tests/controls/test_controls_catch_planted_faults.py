@@ -28,7 +28,7 @@ from mindeye.controls import (
     nearness,
     strata,
 )
-from mindeye.controls.shuffled import floor_findings
+from mindeye.controls.references import floor_findings
 from mindeye.data.images import to_images
 from mindeye.metrics.points import Finding
 from mindeye.metrics.retrieval_rows import retrieval_rows

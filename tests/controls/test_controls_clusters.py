@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mindeye.controls import clusters, held_out
-from mindeye.controls.shuffled import floor_findings
+from mindeye.controls.references import floor_findings
 from mindeye.errors import DataError
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import Row, Scored

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mindeye.controls.lookup import LOOKUP, against_lookup
+from mindeye.controls.references import against_lookup
 from mindeye.metrics.scoring import Scoring
+from mindeye.metrics.systems import LOOKUP
 from mindeye.metrics.table import Row, Scored
 
 HOW = Scoring(resamples=400)

@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mindeye.controls.lookup import against_lookup
-from mindeye.controls.shuffled import floor_findings
+from mindeye.controls.references import against_lookup, floor_findings
 from mindeye.errors import ConfigError, DataError
 from mindeye.metrics.comparison import compare
 from mindeye.metrics.picture_rows import Seen, picture_rows

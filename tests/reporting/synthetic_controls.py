@@ -22,9 +22,9 @@ from mindeye.controls.collapse import (
 )
 from mindeye.controls.measures import Measure, measures_of
 from mindeye.controls.nearness import nearness, similarity_audit
+from mindeye.controls.references import floor_findings
 from mindeye.controls.regions import Region, region_ablation
 from mindeye.controls.repeats import trials_curve
-from mindeye.controls.shuffled import floor_findings
 from mindeye.controls.spread import candidate_spread
 from mindeye.controls.strata import stratified
 from mindeye.metrics.curves import nway_curves

@@ -16,7 +16,7 @@ from mindeye.metrics.systems import references
 from mindeye.metrics.table import Row, read_rows, read_scores
 from mindeye.runs.pipeline import run_all
 from mindeye.runs.scoring.predictions import retrieval_systems
-from mindeye.runs.scoring.stand_ins import stand_ins
+from mindeye.runs.scoring.references import reference_systems
 from mindeye.runs.workspace import Workspace, start_run
 from small_zoo_run import WORDS
 
@@ -55,7 +55,7 @@ def test_the_ideal_observer_is_the_ceiling_of_retrieval(rows: dict[tuple[str, st
 
 
 def test_stand_ins_are_chosen_by_a_search_of_everything(work: Workspace) -> None:
-    beside = stand_ins(work)
+    beside = reference_systems(work)
     tokens = np.asarray(work.embeddings("tokens"), np.float64).reshape(
         len(work.subject.stimuli), -1
     )

@@ -41,8 +41,7 @@ from mindeye.gallery.second_order import (
 )
 from mindeye.gallery.store import VectorSpace
 from mindeye.runs import open_run
-from mindeye.runs.scoring.controls import pooled
-from mindeye.runs.scoring.predictions import decoded, prediction
+from mindeye.runs.scoring.predictions import decoded, pooled, prediction
 from mindeye.runs.workspace import Workspace
 
 ANSWERS = "answers.json"

@@ -1,26 +1,32 @@
-"""Stages that judge: retrieval, the table of metrics, the controls."""
+"""Stages that score: retrieval, the table of metrics, the controls.
+
+Axes: Q queries, G gallery.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from mindeye.files import write_array, write_json
 from mindeye.metrics.features import available_extractors
 from mindeye.metrics.points import Finding, Point, write_controls
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import write_table
-from mindeye.retrieval import ranks, top_matches
-from mindeye.runs.scoring.candidates import spread_of_candidates
+from mindeye.retrieval import Embeddings, ranks_from_scores, rounding, score_rows, score_type
 from mindeye.runs.scoring.controls import collapse_rows, control_points
-from mindeye.runs.scoring.predictions import prediction, true_tokens
-from mindeye.runs.scoring.stand_ins import stand_ins
+from mindeye.runs.scoring.predictions import EMBEDDED, prediction, true_tokens
+from mindeye.runs.scoring.references import reference_systems
 from mindeye.runs.scoring.tables import picture_groups, retrieval_groups, seen_pictures
 from mindeye.runs.workspace import Workspace
 
 STRIP = 8
 """Matches kept for every query."""
+QUERIES = 1024
+"""Queries scored at once."""
 
 
 def retrieve(work: Workspace) -> None:
@@ -28,17 +34,31 @@ def retrieve(work: Workspace) -> None:
     if not work.config.high_enabled:
         return
     folder = work.folder / "retrieve"
-    brain, actual = prediction(work, "predict/contrastive"), true_tokens(work)
-    truth = torch.arange(len(actual))
-    for name, queries, gallery in (
-        ("brain_to_image", brain, actual),
-        ("image_to_brain", actual, brain),
-    ):
-        matches, scores = top_matches(queries, gallery, min(STRIP, len(gallery)))
-        write_array(folder / f"{name}_matches.npy", matches.numpy())
-        write_array(folder / f"{name}_scores.npy", scores.numpy())
-        write_array(folder / f"{name}_ranks.npy", ranks(queries, gallery, truth).numpy())
+    brain, actual = prediction(work, EMBEDDED["mindeye"]), true_tokens(work)
+    for name, pair in (("brain_to_image", (brain, actual)), ("image_to_brain", (actual, brain))):
+        for kind, values in _ranked(*pair)._asdict().items():
+            write_array(folder / f"{name}_{kind}.npy", values.numpy())
     write_json(folder / "stimulus_ids.json", work.test_ids)
+
+
+class _Ranked(NamedTuple):
+    """Best gallery items (Q, STRIP) of every query, their scores, and the truth's rank (Q,)."""
+
+    matches: Tensor
+    scores: Tensor
+    ranks: Tensor
+
+
+def _ranked(queries: Embeddings, gallery: Embeddings) -> _Ranked:
+    """Match every query and rank its truth, from one pass over the scores."""
+    tolerance = rounding(score_type(queries))
+    parts = []
+    for block, scores in score_rows(queries, gallery, rows=QUERIES):
+        truth = torch.arange(block.start, block.stop)
+        ranks = ranks_from_scores(scores, truth, tie_tolerance=tolerance)
+        best, order = scores.sort(dim=1, descending=True, stable=True)
+        parts.append((order[:, :STRIP].clone(), best[:, :STRIP].clone(), ranks))
+    return _Ranked(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def evaluate(work: Workspace) -> None:
@@ -52,10 +72,10 @@ def evaluate(work: Workspace) -> None:
         as_published=config.as_published,
     )
     extractors, missing = available_extractors(Path(config.weights) if config.weights else None)
-    beside, seen = stand_ins(work), seen_pictures(work, extractors)
+    others, seen = reference_systems(work), seen_pictures(work, extractors)
     groups = [
-        *retrieval_groups(work, beside, scoring),
-        *picture_groups(work, beside, scoring, seen),
+        *retrieval_groups(work, others, scoring),
+        *picture_groups(work, others, scoring, seen),
     ]
     groups.append((work.test_ids, collapse_rows(work)))
     settings = {
@@ -69,7 +89,6 @@ def evaluate(work: Workspace) -> None:
     points: list[Point] = []
     findings: list[Finding] = []
     if config.controls:
-        candidates = spread_of_candidates(work, seen, scoring)
-        points, findings = control_points(work, groups, scoring, candidates)
+        points, findings = control_points(work, groups, scoring, seen)
     write_controls(points, findings, work.folder)
     write_table(groups, missing, work.folder, settings=settings)

@@ -1,7 +1,11 @@
-"""What decoders predicted for the test stimuli, opened from a run's folder."""
+"""Embeddings of a run: what decoders predicted for the test stimuli, and the true ones.
+
+Axes: S stimuli, K tokens, D width.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,8 @@ EMBEDDED = {
 }
 """Systems that predict embeddings, with the files of what they predicted."""
 
+MEND = "delete the stage's folder and run it again"
+
 
 def stream(work: Workspace, name: str) -> np.random.Generator:
     """Return the run's random numbers of a name."""
@@ -28,7 +34,7 @@ def stream(work: Workspace, name: str) -> np.random.Generator:
 
 def prediction(work: Workspace, name: str) -> NDArray[Any]:
     """Open predictions of all test stimuli, memory-mapped, such as `predict/contrastive`."""
-    return open_array(work.folder / f"{name}.npy", "delete the stage's folder and run it again")
+    return open_array(work.folder / f"{name}.npy", MEND)
 
 
 def decoded(work: Workspace) -> NDArray[Any]:
@@ -39,6 +45,26 @@ def decoded(work: Workspace) -> NDArray[Any]:
 def true_tokens(work: Workspace) -> Selected:
     """Return the embeddings (S, K, D) of the test pictures."""
     return Selected(work.embeddings("tokens"), work.rows(work.test_ids))
+
+
+def embedded(work: Workspace, ids: Sequence[str]) -> NDArray[np.float32]:
+    """Read the whole embeddings (S, K, D) of stimuli."""
+    return np.array(work.embeddings("tokens")[work.rows(list(ids))], dtype=np.float32)
+
+
+def pooled(work: Workspace, tokens: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return one vector (S, D) for tokens (S, K, D): the class token, else their mean."""
+    if tokens.ndim == 2:
+        return np.array(tokens, dtype=np.float32)
+    first = tokens[:, 0] if work.encoder.has_class_token else tokens.mean(axis=1, dtype=np.float32)
+    return np.array(first, dtype=np.float32)
+
+
+def true_pooled(work: Workspace, ids: Sequence[str]) -> NDArray[np.float32]:
+    """Read pooled embeddings (S, D) of stimuli a few at a time: all tokens are gigabytes."""
+    rows, tokens = work.rows(list(ids)), work.embeddings("tokens")
+    parts = [pooled(work, tokens[rows[i : i + 256]]) for i in range(0, len(rows), 256)]
+    return np.concatenate(parts)
 
 
 def retrieval_systems(work: Workspace) -> dict[str, tuple[Embeddings, Embeddings]]:

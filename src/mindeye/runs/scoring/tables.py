@@ -1,4 +1,4 @@
-"""Rows of the table: every decoder and every stand-in, retrieved and drawn."""
+"""Rows of the table: every decoder and every reference system, retrieved and drawn."""
 
 from __future__ import annotations
 
@@ -19,37 +19,31 @@ from mindeye.metrics.table import Scored
 from mindeye.progress import track
 from mindeye.retrieval import Selected
 from mindeye.runs.scoring.predictions import retrieval_systems, stream, true_tokens
-from mindeye.runs.scoring.stand_ins import StandIns
+from mindeye.runs.scoring.references import References
 from mindeye.runs.workspace import Workspace
 
 Group = tuple[list[str], list[Scored]]
 
 
-def retrieval_groups(work: Workspace, beside: StandIns, scoring: Scoring) -> list[Group]:
+def retrieval_groups(work: Workspace, others: References, scoring: Scoring) -> list[Group]:
     """Score who is retrieved; a group of stimulus ids and rows for every set of stimuli."""
     groups: list[Group] = []
-    for name, observer in beside.observers.items():
-        rows = rows_from_scores(
-            name,
-            observer.scores,
-            rng=stream(work, f"retrieval {name}"),
-            scoring=scoring,
-        )
+    for name, observer in others.observers.items():
+        rng = stream(work, f"retrieval {name}")
+        rows = rows_from_scores(name, observer.scores, rng=rng, scoring=scoring)
         groups.append((observer.ids, [_noted(one, observer.note) for one in rows]))
     ceiling = {
-        one.row.metric: one.row.value
-        for ids, rows in groups
-        for one in rows
-        if one.row.system == "ideal_observer"
-    }
+        row.metric: row.value for _, rows in groups for row, _ in rows
+        if row.system == "ideal_observer"
+    }  # fmt: skip
     tokens = work.embeddings("tokens")
     actual = true_tokens(work)
-    stood_in = {
+    training = {
         name: (Selected(tokens, work.rows(shown)), actual)
-        for name, shown in beside.training.items()
+        for name, shown in others.training.items()
     }
     own: list[Scored] = []
-    for name, pair in track((stood_in | retrieval_systems(work)).items(), "retrieval"):
+    for name, pair in track((training | retrieval_systems(work)).items(), "retrieval"):
         rng = stream(work, f"retrieval {name}")
         own += retrieval_rows(name, *pair, rng=rng, scoring=scoring, ceiling=ceiling)
     return _with_references([*groups, (work.test_ids, own)])
@@ -64,31 +58,28 @@ def seen_pictures(work: Workspace, networks: Sequence[FeatureExtractor]) -> Seen
     )
 
 
-def picture_groups(work: Workspace, beside: StandIns, scoring: Scoring, seen: Seen) -> list[Group]:
+def picture_groups(
+    work: Workspace, others: References, scoring: Scoring, seen: Seen
+) -> list[Group]:
     """Score what the pictures look like."""
     rows: dict[str, list[Scored]] = {}
-    for name, images, k in track(list(_pictures(work, beside)), "pictures"):
+    for name, images, k in track(list(_pictures(work, others)), "pictures"):
         drawn = [rows[c] for c in system(name).ceilings if c in rows]
         ceilings = {one.row.metric: one.row.value for one in drawn[0]} if drawn else {}
         rows[name] = picture_rows(
-            name,
-            resize(to_images(images()), seen.images.shape[-1]),
-            seen,
-            rng=stream(work, f"pictures {name}"),
-            scoring=scoring,
-            ceilings=ceilings,
-            k=k,
-        )
+            name, resize(to_images(images()), seen.images.shape[-1]), seen,
+            rng=stream(work, f"pictures {name}"), scoring=scoring, ceilings=ceilings, k=k,
+        )  # fmt: skip
     return _with_references([(work.drawn_ids, [one for group in rows.values() for one in group])])
 
 
 def _pictures(
-    work: Workspace, beside: StandIns
+    work: Workspace, others: References
 ) -> Iterator[tuple[str, Callable[[], NDArray[np.uint8]], int | None]]:
     """Yield every system's name, a way to read its pictures, and its candidates per stimulus."""
     count = len(work.drawn_ids)
-    shown = {name: ids[:count] for name, ids in beside.training.items()}
-    for name, observer in beside.observers.items():
+    shown = {name: ids[:count] for name, ids in others.training.items()}
+    for name, observer in others.observers.items():
         if observer.ids == work.test_ids:
             shown[name] = observer.shown[:count]
     for name, ids in shown.items():
@@ -114,7 +105,7 @@ def _noted(one: Scored, note: str) -> Scored:
 
 
 def _with_references(groups: list[Group]) -> list[Group]:
-    """Set beside every row what the stand-ins score on the same metric."""
+    """Set beside every row what the references score on the same metric."""
     columns = references()
     known: dict[str, dict[str, float]] = {}
     for _, rows in groups:

@@ -1,6 +1,6 @@
-"""What stands in for a prediction: training pictures, and test pictures that others would choose.
+"""Reference systems: training pictures shown in place of a prediction, and observers.
 
-Each is scored as if it were a system, and its scores stand beside everybody's (`REFERENCES`):
+Each is scored as a system, and its scores stand beside everybody's (`metrics.systems.Reference`):
 
 * `random_training`: a random training picture;
 * `nearest_training_true`: the training picture most like the one seen, the best that a decoder
@@ -35,7 +35,7 @@ class Observer:
     Parameters
     ----------
     ids
-        (S,) stimuli that it was asked about.
+        Test stimuli that are looked up, (S,).
     scores
         (S, S) rows are brains, columns are pictures; higher is a better match.
     note
@@ -53,16 +53,16 @@ class Observer:
 
 
 @dataclass(frozen=True, eq=False)
-class StandIns:
-    """Training pictures by name of the stand-in, one a test stimulus, and observers by name."""
+class References:
+    """Training stimuli by name of the reference, one a test stimulus, and observers by name."""
 
     training: Mapping[str, list[str]]
     observers: Mapping[str, Observer]
 
 
-def stand_ins(work: Workspace) -> StandIns:
-    """Choose what stands in for the predictions of a run."""
-    return StandIns(_training(work), _observers(work))
+def reference_systems(work: Workspace) -> References:
+    """Find the reference systems of a run."""
+    return References(_training(work), _observers(work))
 
 
 def _training(work: Workspace) -> dict[str, list[str]]:
