@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 import mindeye
-from mindeye.metrics.registry import Metric
+from mindeye import Metric
 
 
 def colour_error(drawn: Tensor, truth: Tensor) -> np.ndarray:
