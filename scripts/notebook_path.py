@@ -35,7 +35,7 @@ def main() -> None:
     print(f"first is right: {(first['query'] == first['id']).mean():.6f}")
     drawn = mindeye.Reconstructor(generator="zoo", low_level=low).draw(seen)
     differs(drawn, given.run / "reconstruct" / "both.npy")
-    scores = mindeye.evaluate(drawn, subject.pictures_of("test"))
+    scores = mindeye.evaluate(drawn, subject.pictures_of("test"), networks=["zoo"])
     run = pd.read_csv(given.run / "metrics.csv")
     both = run[run["system"] == "both"].set_index("metric")["value"]
     for _, row in scores.iterrows():
