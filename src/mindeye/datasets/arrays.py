@@ -39,7 +39,7 @@ class ArraysConfig:
     subject
         Name of the subject.
     source
-        Where the data are from, in words.
+        Origin of the data, in words.
     licence
         Terms the data may be used under, in words.
     """
@@ -59,7 +59,7 @@ def read_arrays(config: ArraysConfig) -> Recording:
     Parameters
     ----------
     config
-        Where the arrays are and what to call them.
+        Paths of the arrays, name of the subject, source and licence.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def recording_of(
     names
         What messages call the betas, the trials and the voxels.
     subject, source, licence
-        As in `ArraysConfig`.
+        Name of the subject, origin of the data and terms of their use, in words.
 
     Raises
     ------

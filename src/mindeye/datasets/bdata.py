@@ -87,7 +87,7 @@ def read_bdata(config: BdataConfig) -> Recording:
     Parameters
     ----------
     config
-        Where things are.
+        Files, voxels and labels of the subject.
 
     Raises
     ------

@@ -90,7 +90,7 @@ def read_glmsingle(config: GlmsingleConfig) -> Recording:
     Parameters
     ----------
     config
-        Where things are.
+        Paths of betas, events and pictures of the subject.
 
     Raises
     ------

@@ -28,7 +28,7 @@ def find_pictures(
     ids
         Stimulus ids; the stem of the file (its name without suffix).
     named
-        For some ids the file relative to `folder`, taken if it is there.
+        File of some ids, relative to `folder`, taken if it is there.
 
     Raises
     ------

@@ -13,7 +13,7 @@ nothing was checked against the real files here:
   name, letter, of set S: A simple (bars and crosses), B complex (five of NSD's shared pictures and
   an artwork), C conceptual (words).
 - `.../rawtargetimages/setA` and `setB`: the pictures. A concept has none: in vision every trial of
-  it showed another picture. So set C is read only with pictures of one's own, stand-ins.
+  it showed another picture. So set C is read only with pictures that the user supplies.
 - `.../designmatrixGLMsingle.mat`: `stimulus`, a cell a run, (time, columns), 1 at an onset. Where
   it is there, its order of events must be that of the tables, or the pairing is refused.
 

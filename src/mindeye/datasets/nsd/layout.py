@@ -185,7 +185,7 @@ def find_betas(paths: NsdPaths, name: str, file_format: FileFormat) -> dict[str,
     Parameters
     ----------
     paths
-        Where the subject's files are.
+        Paths of the subject's files.
     name
         Regular expression of the name without suffix.
     file_format

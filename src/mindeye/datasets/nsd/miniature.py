@@ -155,7 +155,7 @@ def miniature_of(
     root
         Folder to write.
     simulation
-        From `mindeye.data.simulate.simulate(config, seed)`.
+        Simulated experiment, as `mindeye.data.simulate.simulate(config, seed)` returns it.
     file_format
         Files of betas.
 

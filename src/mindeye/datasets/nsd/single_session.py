@@ -69,7 +69,7 @@ class SingleSession:
     Parameters
     ----------
     paths
-        Where the subject's files are.
+        Paths of the subject's files.
     config
         Subject, file format and voxels.
     file

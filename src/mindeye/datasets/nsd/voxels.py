@@ -76,7 +76,7 @@ def choose_voxels(
     Parameters
     ----------
     paths
-        Where the files are.
+        Paths of the subject's files.
     config
         Regions and mask.
     grid
