@@ -19,8 +19,8 @@ class NWayResult:
     Attributes
     ----------
     per_query : Tensor (S,)
-        For every stimulus the share of its pools in which its truth came first; NaN for a
-        stimulus that no pool contained.
+        Share of every stimulus's pools in which its truth came first; NaN for a stimulus that no
+        pool contained.
     per_draw : Tensor (draws,)
         Top-1 accuracy of every pool.
     candidates : int
@@ -62,7 +62,7 @@ def nway_top1_from_scores(
     rng : numpy.random.Generator
         Draws the pools.
     tie_tolerance : float
-        As in `ranks_from_scores`.
+        Largest difference of tied scores, as `ranks_from_scores` takes it.
 
     Returns
     -------
@@ -101,11 +101,11 @@ class PoolTally:
     Parameters
     ----------
     n
-        Stimuli.
+        Number of stimuli.
     pools
-        As `draw_pools` gives them.
+        Pools of stimuli, as `draw_pools` gives them.
     tie_tolerance
-        As in `ranks_from_scores`.
+        Largest difference of tied scores, as `ranks_from_scores` takes it.
     """
 
     def __init__(self, n: int, pools: list[Tensor], tie_tolerance: float) -> None:
@@ -165,7 +165,7 @@ def expected_nway_success(ranks: Tensor, gallery_size: int, candidates: int) -> 
     ranks : Tensor (...)
         0-based ranks in the full gallery.
     gallery_size : int
-        G.
+        Number G of items in the gallery.
     candidates : int
         n, truth included, from 2 to G.
 

@@ -74,7 +74,7 @@ def rank_table(scores: Tensor, *, tie_tolerance: float = 0.0) -> Tensor:
     scores : Tensor (Q, G)
         Higher means a better match.
     tie_tolerance : float
-        As in `ranks_from_scores`.
+        Largest difference of tied scores, as `ranks_from_scores` takes it.
 
     Returns
     -------
