@@ -49,7 +49,7 @@ def bimixco_loss(
     mix
         How the betas behind `prediction` were mixed; None is plain InfoNCE.
     temperature
-        Positive.
+        Positive divisor of the similarities.
     bidirectional
         Mean of brain to image and image to brain; else brain to image alone.
     as_published
@@ -117,7 +117,7 @@ def soft_contrastive_loss(
         (G, D) two views of the same images, G >= Q; the student answers to the second view as the
         first one does.
     temperature
-        Positive.
+        Positive divisor of the similarities.
     """
     _check_pair(prediction, target)
     if target.shape != target_augmented.shape:

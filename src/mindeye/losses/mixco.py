@@ -83,7 +83,7 @@ def apply_mixco(values: Tensor, mix: MixCo) -> Tensor:
     values
         (N, ...); not edited, unlike in the published code.
     mix
-        From `draw_mixco`.
+        Partners and weights of the mixture, from `draw_mixco`.
 
     Returns
     -------
