@@ -119,15 +119,15 @@ def prior_loss(
     Parameters
     ----------
     denoiser
-        See `Denoiser`.
+        Network that denoises, see `Denoiser`.
     schedule
-        On the device of `target`.
+        Noise schedule, on the device of `target`.
     target
         (N, K, D) in scaled units.
     condition
         (N, K, D) backbone tokens.
     times, noise, keep_condition, keep_target
-        From `draw_prior`: `prior_loss(..., **draw._asdict())`.
+        Draws of `draw_prior`: `prior_loss(..., **draw._asdict())`.
     predicts
         What the denoiser is trained to give: x0 (published), noise or v.
     loss

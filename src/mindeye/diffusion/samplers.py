@@ -111,13 +111,13 @@ def sample_ddim(
     Parameters
     ----------
     denoiser, schedule, start, condition
-        As for `sample_ddpm`.
+        Network, noise schedule, initial noise and condition, as `sample_ddpm` takes them.
     steps
         1 to T; one network call each (one less as published, see `ddim_times`).
     eta
         1 (published) is stochastic, 0 deterministic.
     rng, step_noise
-        Where noise is drawn from, or recorded noise (calls, N, K, D); neither is used for eta 0.
+        Generator of the noise, or recorded noise (calls, N, K, D); neither is used for eta 0.
     as_published
         The published code takes the signal level one timestep early (from `alphas_cumprod_prev`)
         and the noise from the right one. Samples then drift away from the data, the more steps
