@@ -125,7 +125,7 @@ class SharedKeyAttention(nn.Module):
     config
         Heads, their width, and the way attention is computed.
     dim
-        D.
+        Width D of a token.
     causal
         Whether a token sees earlier tokens only.
     """
@@ -153,8 +153,8 @@ class SharedKeyAttention(nn.Module):
         bias
             (heads, K, K + 1), the null key first.
         turns
-            Of `Rotary`, for K positions; applied to queries and keys before they are normalised.
-            The null key is not rotated.
+            Rotations of `Rotary` for K positions, applied to queries and keys before they are
+            normalised. The null key is not rotated.
         """
         hidden = self.norm(tokens)
         query = self.to_query(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -134,7 +134,7 @@ class ResidualBackbone(nn.Module):
         activation, dropout; ``linear`` is a plain linear map, which MindEye2 (arXiv 2403.11207,
         table 4) found better when it is trained with weight decay.
     voxels
-        V.
+        Number of voxels V.
     style
         How its layers are made.
     """

@@ -74,7 +74,7 @@ class Upsampling:
     widths
         Channels of its levels, from its output inward; all but one double height and width.
     latent_channels
-        C.
+        Channels C of the latents.
     layers
         Residual layers of a level less one, as diffusers counts.
     """

@@ -27,10 +27,10 @@ class Neighbours:
     Parameters
     ----------
     count
-        k.
+        Number of neighbours k.
     scores
-        For every k that was tried the mean cosine, over held-out training stimuli, of predicted
-        and true targets, both without the mean of the other training targets.
+        Mean cosine for every k that was tried, over held-out training stimuli, of predicted and
+        true targets, both without the mean of the other training targets.
     """
 
     count: int
@@ -75,7 +75,7 @@ def choose_count(betas: Floats, targets: Floats, *, seed: int) -> Neighbours:
     targets
         (N, T), all or a sample of the targets.
     seed
-        Of the folds.
+        Seed of the folds.
 
     Raises
     ------

@@ -102,14 +102,14 @@ def choose_lambdas(kernel: Kernel, targets: Floats, *, each: bool, seed: int) ->
     Parameters
     ----------
     kernel
-        Of the betas; only its training half is read.
+        Kernel of the betas; only its training half is read.
     targets
         (N, T) of the training stimuli.
     each
         Whether every target has a lambda of its own; else all share the one with the
         least error summed over targets, which needs no more than a sample of them.
     seed
-        Of the folds.
+        Seed of the folds.
     """
     from himalaya.kernel_ridge import solve_kernel_ridge_cv_eigenvalues
     from himalaya.scoring import l2_neg_loss
@@ -184,9 +184,9 @@ def predict_ridge(kernel: Kernel, lambdas: Lambdas, columns: Columns, name: str)
     Parameters
     ----------
     kernel
-        Of the betas.
+        Kernel of the betas.
     lambdas
-        Of the targets.
+        Lambdas of the targets.
     columns
         Targets of the training stimuli.
     name

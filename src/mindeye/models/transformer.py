@@ -62,7 +62,7 @@ class Transformer(nn.Module):
     config
         Layers, heads and attention.
     dim
-        D.
+        Width D of a token.
     ff_mult
         Inner width of the feed-forward in units of D.
     causal
