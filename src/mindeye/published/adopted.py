@@ -28,7 +28,7 @@ def adopt_high(folder: Path, sizes: Sizes, config: HighConfig) -> HighLevel:
     sizes
         What subject and encoder ask for.
     config
-        Of the run; sizes of the networks are the checkpoint's own.
+        Configuration of the run's pipeline; sizes of the networks are the checkpoint's own.
 
     Raises
     ------

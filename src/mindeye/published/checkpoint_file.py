@@ -2,7 +2,7 @@
 
 `torch.load` unpickles a file with a list of allowed names and calls nothing else. The authors'
 files need two names more: with torch 2.0 the state of their learning rate schedule holds a
-reference to a function. Both names are given stand-ins here that do nothing.
+reference to a function. Both names are given objects here that do nothing.
 """
 
 from __future__ import annotations
