@@ -18,9 +18,10 @@ class WeightAverage:
     Parameters
     ----------
     model
-        Whose weights; a copy on the same device is made, without gradients.
+        Model to average; a copy on the same device is made, without gradients.
     decay
-        In (0, 1); the average looks back over about `1 / (1 - decay)` updates.
+        Weight of the earlier average, in (0, 1); it looks back over about `1 / (1 - decay)`
+        updates.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

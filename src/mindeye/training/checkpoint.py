@@ -58,7 +58,7 @@ def save_checkpoint(folder: Path, state: TrainingState, *, key: str) -> Path:
     folder
         Gets `checkpoint-STEP.safetensors`.
     state
-        To be written; tensors on the CPU are written where they lie, without a copy.
+        Training state; tensors on the CPU are written where they lie, without a copy.
     key
         Hash of config and data; another key is not resumed from.
     """
@@ -107,9 +107,9 @@ def load_checkpoint(folder: Path, state: TrainingState, *, key: str) -> bool:
     Parameters
     ----------
     folder
-        Where the checkpoints are.
+        Folder of the checkpoints.
     state
-        To be overwritten.
+        Training state that is overwritten.
     key
         A checkpoint of another key is passed over.
 

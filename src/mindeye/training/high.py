@@ -41,7 +41,7 @@ class HighDraw:
     mix
         How the betas of the whole batch were mixed; None after the first part of training.
     temperature
-        Of the contrastive loss.
+        Temperature of the contrastive loss.
     """
 
     betas: Tensor

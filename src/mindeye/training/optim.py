@@ -27,7 +27,7 @@ def decay_groups(
     Parameters
     ----------
     model
-        Whose parameters.
+        Model that holds the parameters.
     config
         Weight decays.
     input_layer
