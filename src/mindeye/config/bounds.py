@@ -73,7 +73,7 @@ class Registered:
     registry
         Name of the dict, which enters itself into `REGISTRIES` where it is defined.
     shipped
-        Its names before anybody adds one; they hold while the module of the dict is not imported.
+        Names in the dict before anybody adds one; they hold while its module is not imported.
     """
 
     registry: str
@@ -121,7 +121,8 @@ class Checked:
     Attributes
     ----------
     section
-        Where its fields stand in a run, like ``high.decoder``; empty for what is not part of one.
+        Section of a run that holds the fields, like ``high.decoder``; empty for what is not part of
+        a run.
 
     Examples
     --------

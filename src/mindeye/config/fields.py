@@ -42,7 +42,7 @@ class Field:
     default
         Default value, `dataclasses.MISSING` where the field has none.
     doc
-        Its text in the docstring of its class, on one line.
+        Description of the field from the docstring of its class, on one line.
     """
 
     name: str

@@ -25,20 +25,21 @@ class GenerateConfig(Checked):
     Parameters
     ----------
     generator
-        As `targets.generator` of a run.
+        Generator, named as `targets.generator` of a run.
     encoder
-        Whose embeddings they are, as `targets.encoder`; by default what the export says, and the
+        Encoder of the embeddings, as `targets.encoder`; by default what the export says, and the
         zoo's for the generator zoo.
     tokens
         ``all`` or ``pooled``, as `targets.tokens`; by default as many as the file has.
     vae
-        As `targets.vae`; by default what the export says, and zoo for the generator zoo.
+        Autoencoder, as `targets.vae`; by default what the export says, and zoo for the generator
+        zoo.
     column
         Column of a table that holds the vectors, where there are several.
     start
         .npy file of latents (N, C, h, w) that pictures start from, one a row or one a stimulus.
     seed
-        Of the noise; -1 takes the seeds that the file lists, and 0 where it lists none.
+        Seed of the noise; -1 takes the seeds that the file lists, and 0 where it lists none.
     candidates
         Pictures an embedding.
     steps
@@ -55,7 +56,7 @@ class GenerateConfig(Checked):
         Norm that every embedding is scaled to before it is drawn, as `reconstruct.norm`; 0 leaves
         embeddings as they are.
     precision
-        Of the generator, as `reconstruct.precision`.
+        Precision of the generator, as `reconstruct.precision`.
     batch_size
         Pictures drawn at once.
     device

@@ -53,7 +53,7 @@ class DecoderConfig(Checked):
     dropout_block
         Dropout in every residual block.
     head
-        From hidden state to tokens: ``full`` is one linear layer to all K x D values (808 M
+        Map from hidden state to tokens: ``full`` is one linear layer to all K x D values (808 M
         parameters in the paper), ``low_rank`` goes through ``head_width`` values, ``shared`` gives
         every token ``head_width`` values and maps them to D by one layer for all tokens.
     head_width

@@ -55,8 +55,8 @@ class ReconstructConfig(Checked):
         encoded anew as the published code does, ``auto``: as they are where the generator's
         autoencoder is the run's.
     precision
-        Of the generator: ``bf16`` multiplies in bfloat16, ``fp16`` also holds the weights in half
-        precision.
+        Precision of the generator: ``bf16`` multiplies in bfloat16, ``fp16`` also holds the weights
+        in half precision.
     attention
         ``slicing`` takes less memory and more time.
     norm

@@ -43,7 +43,7 @@ class RunConfig(Checked):
     reconstruct
         Drawing of pictures.
     evaluate
-        Scoring.
+        Scoring of predictions and pictures.
     """
 
     seed: Seed = 0
