@@ -59,7 +59,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     Parameters
     ----------
     places
-        In percent, in any order.
+        Places of the labels in percent, in any order.
     gap
         Least distance, in percent.
 
