@@ -75,7 +75,7 @@ def sample_prior(
     batch_size
         Samples drawn at once.
     precision
-        Of matrix products.
+        Precision of matrix products.
     """
     if model.prior is None:
         raise ConfigError("high.prior.kind is not diffusion, so there is no prior to sample from")

@@ -191,7 +191,7 @@ def pick_by_brain(
     encoder
         Embeds the candidates.
     candidates
-        n.
+        Number n of candidates of every stimulus.
     batch_size
         Pictures embedded at once.
     """

@@ -78,7 +78,7 @@ class Backend:
     Parameters
     ----------
     name
-        What it is called here.
+        Name of the generator in this package.
     id
         Name in `targets.generator`.
     space
@@ -88,9 +88,9 @@ class Backend:
     guidance
         The scale its pipeline uses where nothing is said.
     licence
-        Of the weights, as the model card names it; the run's own record has the last word.
+        Licence of the weights, as the model card names it; the run's own record has the last word.
     parameters
-        Of the U-Net, in millions; without an adapter's.
+        Parameters of the U-Net, in millions; without an adapter's.
     unet
         Configuration of the U-Net.
     """

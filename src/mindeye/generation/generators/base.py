@@ -31,7 +31,7 @@ class Space:
     tokens
         K, None for any number.
     width
-        D.
+        Width D of a token.
     norm
         ``unit``: the first token has norm 1, as divided by `targets.encoders`; ``own``: the norm
         that the encoder's projection gives; ``any``.

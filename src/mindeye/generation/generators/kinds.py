@@ -60,7 +60,8 @@ class Request:
         Parameters
         ----------
         colour
-            In [0, 1]; None if the pipeline has no such picture.
+            Colour of the picture (red, green, blue), each in [0, 1]; None if the pipeline has no
+            such picture.
         own_norm
             Whether the generator takes embeddings at their own norm, not at norm 1.
 

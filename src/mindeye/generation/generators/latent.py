@@ -29,9 +29,9 @@ class LatentGenerator:
     Parameters
     ----------
     unet
-        UNet2DConditionModel.
+        U-Net of `diffusers`, a UNet2DConditionModel.
     scheduler
-        Of `diffusers`.
+        Scheduler of `diffusers`.
     condition
         How the U-Net is told what to draw.
     vae
@@ -41,7 +41,7 @@ class LatentGenerator:
     config
         Steps, strength, guidance, precision, attention, start, batch size, norm.
     device
-        Where it runs.
+        Device that the generator runs on.
     """
 
     uses_start = True

@@ -49,7 +49,7 @@ def load_generator(
     config
         How pictures are drawn.
     device
-        Where it runs.
+        Device that the generator runs on.
     weights
         Folder in which hub ids are looked up.
     pictures

@@ -61,7 +61,7 @@ def sample_latents(
     denoise
         The network with its condition; under guidance the first N rows are the unconditional ones.
     scheduler
-        Of `diffusers`; its state is set anew.
+        Scheduler of `diffusers`; its state is set anew.
     plan
         Steps, strength, guidance.
     noise

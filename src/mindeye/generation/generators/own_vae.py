@@ -37,7 +37,7 @@ class OwnAutoencoder:
     side
         Side of the latents that the U-Net was trained on.
     device
-        Where it runs.
+        Device that the autoencoder runs on.
     """
 
     def __init__(self, folder: Path, part: str, *, side: int, device: torch.device) -> None:

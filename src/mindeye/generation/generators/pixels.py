@@ -16,7 +16,7 @@ class PixelGenerator:
     Parameters
     ----------
     encoder
-        Whose tokens they are.
+        Encoder of the tokens.
     """
 
     uses_start = False
