@@ -76,8 +76,8 @@ def check_folder(
     folder
         The model's folder.
     model
-        Its entry in the table, whose needed files must be there; without one every weights file
-        that is there must be whole.
+        Entry of the model in the table, whose needed files must be there; without one every weights
+        file that is there must be whole.
     inside
         Folder within it that is asked for; only what lies below counts.
     allow_pickles

@@ -34,9 +34,9 @@ class RemoteFile:
     path
         Relative to the model's folder.
     size
-        Bytes.
+        Size of the file in bytes.
     digest
-        Its SHA-256, where the hub knows one (it does for weights).
+        SHA-256 of the file, where the hub knows one (it does for weights).
     """
 
     path: str

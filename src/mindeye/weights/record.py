@@ -31,7 +31,7 @@ def write_record(
     folder
         The model's folder.
     model
-        Its entry in the table.
+        Entry of the model in the table.
     facts
         Revision, commit and licence.
     files

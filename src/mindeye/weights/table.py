@@ -47,9 +47,9 @@ class Model:
         ``pickle`` where the revision is known to have no safetensors; such files are downloaded
         only on request and rewritten as safetensors at once.
     licence
-        As the model card names it.
+        Licence as the model card names it.
     use
-        What it is for here.
+        Purpose of the model in this package.
     note
         What one should know before relying on it; where the revision and sizes are from.
     """
