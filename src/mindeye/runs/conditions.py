@@ -62,9 +62,9 @@ class RegionPredictions(NamedTuple):
     Attributes
     ----------
     label
-        Of the region, as the subject's file has it: escape it where it is shown.
+        Label of the region, as the subject's file has it: escape it where it is shown.
     voxels
-        In the region, and in the random set.
+        Number of voxels in the region, and in the random set.
     only, without
         (S, K, D) from the region's voxels, and from all others.
     random_only, random_without

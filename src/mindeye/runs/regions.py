@@ -29,7 +29,7 @@ class Region(NamedTuple):
     Attributes
     ----------
     label
-        As the file has it, on one line, cut to 60 characters.
+        Label as the file has it, on one line, cut to 60 characters.
     inside
         (V,) whether a voxel belongs to it.
     """

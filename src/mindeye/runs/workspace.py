@@ -46,7 +46,7 @@ class Workspace:
     folder
         The run's folder.
     config
-        Its configuration.
+        Configuration of the run.
     subject
         The prepared subject it decodes; under `config.permutation` with shuffled training pairs.
     processes

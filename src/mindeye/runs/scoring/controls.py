@@ -96,7 +96,7 @@ def control_points(
     work
         The run.
     groups
-        Its rows, by set of stimuli.
+        Rows of the run's table, by set of stimuli.
     scoring
         How the intervals are drawn.
     seen
