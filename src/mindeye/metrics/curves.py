@@ -47,7 +47,7 @@ def nway_curves(
     scoring : Scoring
         Resamples and level.
     sizes : sequence of int
-        As in `nway_points`.
+        Numbers of candidates n, as `nway_points` takes them.
 
     Returns
     -------

@@ -110,7 +110,7 @@ class LoadedNetwork:
     layers
         Their entries in `NETWORKS`, by place.
     device
-        Where the module is and batches are brought to.
+        Device of the module, which batches are brought to.
     batch
         Images a forward pass.
     """
@@ -197,7 +197,7 @@ def available_extractors(
         Folder searched first, by default the environment's MINDEYE_WEIGHTS; then the torch hub
         and Hugging Face caches.
     device : torch.device or str
-        Where the networks run.
+        Device that the networks run on.
     verify : bool
         Check the SHA-256 that torchvision's file names carry.
 
@@ -282,11 +282,11 @@ def load_network(
     Parameters
     ----------
     name : str
-        Of one of its layers.
+        Name of one of the network's layers.
     path : Path or None
         Weights file or folder; None builds it with random weights, which is for timing only.
     device : torch.device or str
-        Where it runs.
+        Device that the network runs on.
     verify : bool
         Check the SHA-256 that torchvision's file names carry.
 

@@ -72,11 +72,11 @@ def shuffled_floor_of(
         Takes two permutations (n,), of predictions and of pictures, and returns the metric
         of pairing them; it may use the first few pairs only.
     n : int
-        Stimuli.
+        Number of stimuli.
     rng : numpy.random.Generator
         Draws the permutations; a picture meets its own prediction as often as by chance.
     shuffles, level
-        As in `shuffled_floor`.
+        Number of shuffles and level of the interval, as `shuffled_floor` takes them.
     """
     scores = [score(rng.permutation(n), rng.permutation(n)) for _ in range(shuffles)]
     return floor_of(np.asarray(scores, dtype=np.float64), level=level)

@@ -55,7 +55,7 @@ class Network:
     Parameters
     ----------
     name
-        Of the layer, as in metric names.
+        Name of the layer, as in metric names.
     title
         Name for people.
     weights

@@ -221,7 +221,7 @@ def group_difference_of(
     pairs : sequence of M pairs of arrays (S_m,)
         Scores of A and B for every subject.
     rng, config, statistic
-        As in `difference_of`, which this is for one subject.
+        Generator, settings and statistic, as `difference_of` takes them for one subject.
     """
     if len(pairs) == 1:
         return difference_of(*pairs[0], rng, config, statistic=statistic)
@@ -252,7 +252,7 @@ def verdict(difference: Difference, p_adjusted: float, name: str, level: float) 
     difference
         Difference of A and B.
     p_adjusted
-        Its p, adjusted for all tests.
+        p-value of the difference, adjusted for all tests.
     name
         Name of the metric, which has a direction.
     level

@@ -29,7 +29,7 @@ class Point:
         Which of its conditions, such as ``far`` or ``2 trials``; points of one system and metric
         make a curve in the order in which they stand.
     system, metric
-        As in the table.
+        Names of the system and the metric, as in the table.
     value, low, high
         Score and the ends of its interval over stimuli (None where there is no interval).
     n

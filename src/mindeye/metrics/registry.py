@@ -56,11 +56,12 @@ class Metric:
         What `compute` takes: ``images``, the ``similarities`` of features, or nothing that can be
         handed over (``embeddings`` are ranked block by block; a ``control`` makes its own).
     compute
-        Of ``images``: takes reconstructions and shown images, two tensors (S, C, H, W) in [0, 1],
-        and returns (S,) scores. It is called for a few images at a time, so that a score must not
-        depend on the other images. Of ``similarities``: takes Pearson r of the features of every
-        reconstruction (rows) with those of every shown image (columns), (S, S), and returns the
-        score (S, S) of every pairing, the true ones on the diagonal.
+        Function that scores what `needs` names. One of ``images`` takes reconstructions and shown
+        images, two tensors (S, C, H, W) in [0, 1], and returns (S,) scores. It is called for a few
+        images at a time, so that a score must not depend on the other images. One of
+        ``similarities`` takes Pearson r of the features of every reconstruction (rows) with those
+        of every shown image (columns), (S, S), and returns the score (S, S) of every pairing, the
+        true ones on the diagonal.
     title
         Name for people; `name` by default.
     scale
@@ -77,7 +78,7 @@ class Metric:
     statistic
         What makes one score of the scores per stimulus: `numpy.mean` or `numpy.median`.
     kind
-        What it measures, the same for both directions of retrieval; `name` by default.
+        Quantity that is measured, the same for both directions of retrieval; `name` by default.
     ranks
         Takes scores (S,) per stimulus and returns the 0-based ranks (S,) behind them, for n-way
         curves; None where no ranks are behind them.

@@ -99,7 +99,7 @@ def rows_from_scores(
     scores : Tensor (S, S)
         Rows are brains, columns are pictures; higher is a better match.
     system, rng, scoring, ceiling
-        As in `retrieval_rows`.
+        Name of the system, generator, settings and ceilings, as `retrieval_rows` takes them.
     tie_tolerance : float
         Scores that differ by no more than this are tied.
     """

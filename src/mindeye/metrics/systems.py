@@ -20,7 +20,7 @@ class Reference:
     letter
         Letter of its mark in figures.
     label, short
-        Its name in legends, and above a narrow column.
+        Name of the reference in legends, and above a narrow column.
     is_floor
         Whether it bounds scores from below, otherwise from above.
     """

@@ -81,7 +81,7 @@ class Scored(NamedTuple):
     Attributes
     ----------
     row
-        Of the table.
+        Row of the table.
     values
         (n,) one score a stimulus, NaN where a stimulus was not scored; None where the metric is
         one of all stimuli together.
@@ -107,7 +107,7 @@ def write_table(
     missing
         Metrics that could not be computed, with reason and remedy.
     folder
-        To write to.
+        Folder that the three files are written to.
     settings
         Further content of ``metrics.json``: how was scored, what was converted.
 

@@ -119,9 +119,9 @@ def paired_difference(
     rng : numpy.random.Generator
         Draws the resamples.
     level, resamples
-        As in `bootstrap_interval`.
+        Level of the interval and number of resamples, as `bootstrap_interval` takes them.
     statistic : callable
-        Of either system; the interval is that of the difference of the two.
+        Statistic of either system; the interval is that of the difference of the two.
 
     Raises
     ------
@@ -152,7 +152,8 @@ def group_difference(
     rng : numpy.random.Generator
         Draws the resamples.
     level, resamples, statistic
-        As in `bootstrap_interval`; a subject's difference is as in `paired_difference`.
+        Level, resamples and statistic, as `bootstrap_interval` takes them; a subject's difference
+        is as in `paired_difference`.
 
     Returns
     -------
