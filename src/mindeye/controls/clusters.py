@@ -169,14 +169,14 @@ def same_cluster(
     Parameters
     ----------
     scores
-        Of all pairs.
+        Scores of all pairs of prediction and picture.
     labels
         (S,) cluster of every picture, or of its prediction; those alone in theirs are left out.
     by
         What was clustered: the control is ``same_cluster_of_pictures`` or
         ``same_cluster_of_predictions``.
     rng, scoring
-        Of the intervals.
+        Generator, and settings, of the bootstrap intervals.
 
     Returns
     -------

@@ -130,7 +130,7 @@ def out_of_span(rows: Embeddings, span: Span) -> NDArray[np.float64]:
     rows : array (S, ...)
         Predicted or true embeddings of test stimuli.
     span : Span
-        Of the training targets.
+        Span of the training targets.
 
     Returns
     -------

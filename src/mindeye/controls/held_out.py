@@ -74,7 +74,7 @@ def held_out_clusters(
     held
         The split; test pictures alone in their cluster are left out.
     rng, scoring
-        Of the intervals.
+        Generator, and settings, of the bootstrap intervals.
 
     Returns
     -------

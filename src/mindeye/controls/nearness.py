@@ -148,7 +148,7 @@ def similarity_audit(near: Nearness, ids: Sequence[str]) -> tuple[list[Point], l
     Parameters
     ----------
     near
-        From `nearness`.
+        Nearness of test pictures to training pictures, from `nearness`.
     ids
         S test stimulus ids.
 

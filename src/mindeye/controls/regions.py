@@ -62,7 +62,7 @@ def region_ablation(
     regions
         The regions' measures, of the same metrics and stimuli.
     rng, scoring
-        Of the intervals.
+        Generator, and settings, of the bootstrap intervals.
 
     Returns
     -------

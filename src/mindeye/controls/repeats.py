@@ -41,7 +41,7 @@ def trials_curve(
         Number of trials averaged to the measures of the predictions from them: the same metrics of
         the same systems and the same S stimuli everywhere.
     rng, scoring
-        Of the intervals.
+        Generator, and settings, of the bootstrap intervals.
 
     Returns
     -------

@@ -45,7 +45,7 @@ def candidate_spread(
     picks
         (S,) candidate that was shown; without it nothing is said about the choice.
     rng, scoring
-        Of the intervals.
+        Generator, and settings, of the bootstrap intervals.
 
     Returns
     -------

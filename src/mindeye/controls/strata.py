@@ -66,9 +66,9 @@ def stratified(
     similarity
         (S,) of every test stimulus to its nearest training stimulus.
     measures
-        Of any systems, each of the same S stimuli.
+        Measures of any systems, each of the same S stimuli.
     rng, scoring
-        Of the intervals.
+        Generator, and settings, of the bootstrap intervals.
 
     Returns
     -------
