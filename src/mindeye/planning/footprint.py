@@ -31,7 +31,7 @@ class Bytes:
     Attributes
     ----------
     parameters, buffers, gradients, optimizer
-        Of the model and its optimiser.
+        Bytes of the model and its optimiser.
     activations
         All else: batch, what is saved for backward, casts of weights, temporaries.
     """

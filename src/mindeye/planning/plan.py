@@ -37,7 +37,7 @@ def parse_memory(text: str) -> float:
 
 
 @dataclass(frozen=True)
-class Rung:
+class MemoryOption:
     """One way to train with less memory.
 
     Parameters
@@ -45,7 +45,7 @@ class Rung:
     field
         Dotted field within the pipeline, as in ``optim.recompute``.
     value
-        What it is set to.
+        Value that the field is set to.
     cost
         What is paid for it.
     """
@@ -55,16 +55,16 @@ class Rung:
     cost: str
 
 
-def ladder(optim: OptimConfig) -> list[Rung]:
+def memory_options(optim: OptimConfig) -> list[MemoryOption]:
     """Return what can be switched on, the cheapest first; each stays on when the next comes."""
     micro = max(optim.batch_size // 4, 1)
     return [
-        Rung("optim.precision", "bf16", "none known"),
-        Rung("optim.recompute", True, "about a quarter more time"),
-        Rung("optim.micro_batch", micro, "a second forward pass; the same gradient"),
-        Rung("optim.optimizer", "adafactor", "another optimiser, without first moments"),
-        Rung("optim.micro_batch", 1, "slow: one stimulus at a time"),
-        Rung("decoder.head", "shared", "another, smaller network"),
+        MemoryOption("optim.precision", "bf16", "none known"),
+        MemoryOption("optim.recompute", True, "about a quarter more time"),
+        MemoryOption("optim.micro_batch", micro, "a second forward pass; the same gradient"),
+        MemoryOption("optim.optimizer", "adafactor", "another optimiser, without first moments"),
+        MemoryOption("optim.micro_batch", 1, "slow: one stimulus at a time"),
+        MemoryOption("decoder.head", "shared", "another, smaller network"),
     ]
 
 
@@ -79,7 +79,7 @@ class Line:
     cost
         What the last of them costs.
     footprint
-        Of a training step.
+        Footprint of a training step.
     """
 
     words: tuple[str, ...]
@@ -119,9 +119,9 @@ def make_plans(config: RunConfig, sizes: Sizes, limit: float | None) -> list[Pla
     Parameters
     ----------
     config
-        Of the run.
+        Configuration of the run.
     sizes
-        Of the data.
+        Sizes of the data.
     limit
         Bytes of the device, or None to tell what the configuration takes and no more.
     """
@@ -137,25 +137,25 @@ def _plan(name: str, config: HighConfig | LowConfig, sizes: Sizes, limit: float 
     plan = Plan(name, parameter_count(sizes, config), [], limit)
     plan.lines.append(Line((), "", footprint_of(sizes, config)))
     words: dict[str, str] = {}
-    for rung in track(ladder(config.optim) if limit is not None else [], f"plan {name}"):
-        changed = _changed(config, rung)
+    for option in track(memory_options(config.optim) if limit is not None else [], f"plan {name}"):
+        changed = _changed(config, option)
         if plan.fits(plan.lines[-1]) or changed is None or changed == config:
             continue
         footprint = footprint_of(sizes, changed)
         if footprint.peak >= plan.lines[-1].footprint.peak:
             continue  # such as micro-batches, which add gradients up, where gradients are the peak
         config = changed
-        words[rung.field] = f"{name}.{rung.field}={str(rung.value).lower()}"
-        plan.lines.append(Line(tuple(words.values()), rung.cost, footprint))
+        words[option.field] = f"{name}.{option.field}={str(option.value).lower()}"
+        plan.lines.append(Line(tuple(words.values()), option.cost, footprint))
     return plan
 
 
-def _changed(config: HighConfig | LowConfig, rung: Rung) -> HighConfig | LowConfig | None:
-    """Return the configuration with a rung taken, None where the pipeline has no such field."""
-    part, field = rung.field.split(".")
+def _changed(config: HighConfig | LowConfig, option: MemoryOption) -> HighConfig | LowConfig | None:
+    """Return the configuration with an option taken, None where the pipeline has no such field."""
+    part, field = option.field.split(".")
     if not hasattr(config, part):
         return None
-    return replace(config, **{part: replace(getattr(config, part), **{field: rung.value})})
+    return replace(config, **{part: replace(getattr(config, part), **{field: option.value})})
 
 
 def table(plans: list[Plan], sizes: Sizes) -> str:

@@ -100,9 +100,9 @@ def footprint_of(sizes: Sizes, config: HighConfig | LowConfig, *, real: bool = F
     Parameters
     ----------
     sizes
-        Of the data.
+        Sizes of the data.
     config
-        Of the pipeline; batch size and all options of its optimiser count.
+        Configuration of the pipeline; batch size and all options of its optimiser count.
     real
         Count while really running the steps, to check the prediction.
     """
