@@ -45,11 +45,11 @@ class AblationRow:
     Parameters
     ----------
     name
-        Its name, safe as the name of a folder.
+        Name of the row, safe as the name of a folder.
     claim
-        What it tests and what the paper predicts.
+        Claim that the row tests, and what the paper predicts.
     config
-        Of its run.
+        Configuration of the row's run.
     changes
         Fields in which it differs from the full row, with its own values.
     """
@@ -73,7 +73,7 @@ class AblationPlan:
     full
         Name of the row that the others are compared with.
     rows
-        In the order of the table.
+        Rows of the plan, in the order of the table.
     """
 
     name: str

@@ -45,9 +45,9 @@ class RowResult:
     Parameters
     ----------
     row
-        Of the plan.
+        Row of the plan.
     scores
-        Its scores by the names in `SCORES`; those it has.
+        Scores of the row by the names in `SCORES`; names without a score are left out.
     pictures
         System whose pictures were scored, empty if none were drawn from embeddings.
     hits

@@ -61,7 +61,7 @@ def read_embedding_file(path: Path, *, column: str = "") -> EmbeddingFile:
     path
         The file or folder.
     column
-        Of a table: the one that holds vectors; found where only one is a list of numbers.
+        Column of a table that holds the vectors; by default the only one of lists of numbers.
 
     Raises
     ------

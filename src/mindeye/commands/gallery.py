@@ -169,15 +169,15 @@ def search(
     ef
         Number of candidates looked at while hnsw is searched, this time.
     second_order
-        For a run: select among the k nearest by all tokens, as the paper does, or not.
+        Whether to select among a run's k nearest by all tokens, as the paper does.
     first_order
-        For a run: whose prediction looks up the k nearest.
+        Which prediction of a run looks up the k nearest.
     pooled_run
-        For a run: folder of another one of the same subject that looks up the k nearest.
+        Folder of another run of the same subject, which looks up the k nearest for this one.
     root
-        For a run: folder of the gallery's pictures, if that is not its source.
+        Folder of the gallery's pictures for a run, if that is not the gallery's source.
     out
-        For a run: folder for the picks as reconstructions, see `mindeye evaluate`.
+        Folder for a run's picks as reconstructions, see `mindeye evaluate`.
 
     Examples
     --------

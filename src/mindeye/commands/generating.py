@@ -208,7 +208,7 @@ def fitting(
     norm
         Median norm of their first tokens.
     config
-        With the generator's name, and the norm that they are scaled to.
+        Configuration with the generator's name, and the norm that embeddings are scaled to.
     path
         The file.
 
