@@ -75,7 +75,7 @@ def write_parts(folder: Path, info: Info, source: Source, config: SourceConfig) 
     folder
         Folder of the gallery.
     info
-        Its description so far.
+        Description of the gallery so far.
     source
         Source of the parts.
     config
@@ -112,7 +112,7 @@ def index_parts(folder: Path, info: Info, config: IndexConfig) -> Info:
     folder
         Folder of the gallery.
     info
-        Its description.
+        Description of the gallery.
     config
         Which back-end and index; without a back-end, those that the gallery has.
 

@@ -235,7 +235,7 @@ class ShardEmbedder:
     config
         The encoder.
     device
-        Where it runs, ``cpu`` or ``cuda``.
+        Device that the encoder runs on, ``cpu`` or ``cuda``.
     """
 
     def __init__(self, config: BulkConfig, device: str) -> None:

@@ -58,10 +58,10 @@ class IndexConfig:
         ``exact``, ``faiss`` or ``milvus``; left out, the one that the gallery has, and ``exact``
         for a new gallery.
     index
-        Of faiss: ``flat``, ``hnsw``, ``ivfflat``, ``ivfsq8``, ``ivfpq`` or any string of faiss's
-        factory; by default ``flat`` up to 50,000 vectors and ``ivfpq`` from there on. Of Milvus:
-        ``flat``, ``hnsw``, ``ivf_flat``, ``ivf_sq8`` or ``auto``, the default; a server also has
-        ``ivf_pq`` and ``diskann``.
+        Kind of index. faiss has ``flat``, ``hnsw``, ``ivfflat``, ``ivfsq8``, ``ivfpq`` or any
+        string of its factory; by default ``flat`` up to 50,000 vectors and ``ivfpq`` from there on.
+        Milvus has ``flat``, ``hnsw``, ``ivf_flat``, ``ivf_sq8`` or ``auto``, the default; a server
+        also has ``ivf_pq`` and ``diskann``.
     uri
         Address of a Milvus server, as http://host:19530; by default Milvus Lite in the gallery.
     nlist

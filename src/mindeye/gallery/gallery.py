@@ -354,7 +354,7 @@ class Gallery:
         Parameters
         ----------
         source, ids
-            As in `build`.
+            Source and the ids of its rows, as `build` takes them.
         reading
             Further settings of how the source is read.
 

@@ -144,7 +144,7 @@ def answer_pictures(
 def is_without_pictures(
     gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
 ) -> bool:
-    """Tell whether a gallery is of embeddings alone, judged by some rows of it.
+    """Tell whether a gallery is of embeddings alone, by a look at some rows of it.
 
     A gallery that was built from pictures is not, even if they have gone since.
     """

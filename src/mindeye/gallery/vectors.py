@@ -113,7 +113,7 @@ def unit_rows(
     vectors
         Vectors (N, D) of any float type.
     what
-        Where they come from, for the message.
+        Origin of the vectors, for the message.
     first
         Number of their first row, for the message.
 
