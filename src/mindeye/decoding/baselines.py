@@ -94,7 +94,7 @@ class RidgeDecoder(_Baseline):
         ``tokens`` of the encoder or ``latents`` of the autoencoder. Tokens share one lambda,
         latents have one each: on a simulated subject a lambda a token gave no better held-out R2.
     preset, config
-        As in `BrainDecoder`; of `config` only the key `targets` matters.
+        Preset and configuration, as of `BrainDecoder`; only the key `targets` of `config` matters.
     seed
         Seed of the folds of cross-validation.
     device
@@ -189,7 +189,7 @@ class NeighbourDecoder(_Baseline):
     neighbours
         Training stimuli averaged; 0 chooses their number by cross-validation.
     preset, config, seed, device, weights
-        As in `RidgeDecoder`.
+        Settings with the meaning that they have for `RidgeDecoder`.
 
     Attributes
     ----------

@@ -49,7 +49,8 @@ class Prediction:
     decoder
         The fitted decoder, which samples embeddings to be drawn; None for arrays from elsewhere.
     nearest
-        For neighbour decoders: id of the training stimulus whose betas are most alike, one a row.
+        Ids of the training stimuli whose betas are most alike, one a row; neighbour decoders alone
+        give them.
 
     Examples
     --------
