@@ -51,7 +51,7 @@ class RemoteFile:
     key
         Place in the bucket, with `/` between folders.
     size
-        Bytes.
+        Size of the file in bytes.
     etag
         The server's mark of this content, in quotes; empty where a server gives none. It is the
         MD5 of the content for files uploaded in one piece and ends in `-PARTS` for others

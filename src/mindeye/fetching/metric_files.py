@@ -36,7 +36,7 @@ class MetricFile:
     use
         Network and metrics that it is for.
     licence
-        Its terms, with where they are from.
+        Terms of use, and where they are stated.
     """
 
     name: str
@@ -100,7 +100,7 @@ def check_digest(path: Path, name: str = "") -> None:
     path
         The file.
     name
-        Its published name where it is not called so yet.
+        Published name of the file; by default the one that it has.
 
     Raises
     ------

@@ -32,7 +32,7 @@ class Transfer:
     Parameters
     ----------
     bucket
-        Where the files come from.
+        Bucket that the files come from.
     attempts
         Tries in a row without progress, and restarts from the first byte, before giving up.
     bar
