@@ -46,7 +46,7 @@ def recolour(images: Tensor, *, seeds: Sequence[int]) -> Tensor:
     Parameters
     ----------
     images
-        In [0, 1].
+        Images (N, 3, H, W) in [0, 1].
     seeds
         One per image, which does not change with its batch.
     """
@@ -66,7 +66,7 @@ def augment(images: Tensor, *, seeds: Sequence[int], size: int | None = None) ->
     Parameters
     ----------
     images
-        In [0, 1].
+        Images (N, 3, H, W) in [0, 1].
     seeds
         One per image: what happens to an image depends on its own seed, not on its batch.
     size

@@ -87,7 +87,7 @@ def write_embeddings(
     Parameters
     ----------
     folder
-        Where the store is.
+        Folder of the store.
     name
         Name of the array, such as ``tokens`` or ``latents``.
     encode

@@ -69,7 +69,7 @@ class RecomputedTargets:
     size
         Side that pictures are augmented at, best the encoder's own; None for that of `pictures`.
     device
-        Where pictures are augmented; the CPU by default.
+        Device on which pictures are augmented; the CPU by default.
     """
 
     def __init__(
@@ -126,13 +126,13 @@ def write_views(
     Parameters
     ----------
     folder
-        Where the store is.
+        Folder of the store.
     encoder
         What embeds them.
     pictures
         (S, H, W, 3), 0..255.
     seed
-        Of the run; with the view's number and the picture's row it decides an augmentation.
+        Seed of the run; with the view's number and the picture's row it decides an augmentation.
     count
         Number of views.
     fingerprint
@@ -143,7 +143,7 @@ def write_views(
     size
         Side that pictures are augmented at, best the encoder's own; None for that of `pictures`.
     stored, processes
-        As in `write_embeddings`.
+        Type of the numbers on disk, and the process group, as `write_embeddings` takes them.
 
     Returns
     -------

@@ -28,9 +28,9 @@ class ClipEncoder(NetworkEncoder):
         Local folder that `CLIPVisionModelWithProjection.from_pretrained` reads; safetensors only.
         Without a processor's settings, in it or beside it, those of OpenAI's CLIP are taken.
     name
-        Its `id`.
+        Name of the encoder, its `id`.
     device
-        Where it runs.
+        Device that the network runs on.
     """
 
     def __init__(self, folder: Path, name: str, *, device: torch.device) -> None:

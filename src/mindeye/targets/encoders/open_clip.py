@@ -35,9 +35,9 @@ class OpenClipEncoder(NetworkEncoder):
     folder
         Local folder with `open_clip_config.json` and its weights as safetensors.
     name
-        Its `id`.
+        Name of the encoder, its `id`.
     device
-        Where it runs.
+        Device that the network runs on.
     """
 
     def __init__(self, folder: Path, name: str, *, device: torch.device) -> None:

@@ -87,7 +87,7 @@ def processor_preprocessing(config: dict[str, Any], where: Path) -> Preprocessin
     Parameters
     ----------
     config
-        Its content.
+        Content of the file.
     where
         The file, for messages.
 

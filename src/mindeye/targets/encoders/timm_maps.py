@@ -31,13 +31,13 @@ class TimmEncoder(NetworkEncoder):
     Parameters
     ----------
     network
-        See `timm_folder` and `timm_file`.
+        Network of `timm`, see `timm_folder` and `timm_file`.
     name
-        Its `id`.
+        Name of the encoder, its `id`.
     size
         Side that pictures are resized to; 0 takes the network's own.
     device
-        Where it runs.
+        Device that the network runs on.
     """
 
     has_class_token = False

@@ -27,9 +27,9 @@ class DinoEncoder(NetworkEncoder):
     folder
         Local folder that `Dinov2Model` or `Dinov2WithRegistersModel` reads; safetensors only.
     name
-        Its `id`.
+        Name of the encoder, its `id`.
     device
-        Where it runs.
+        Device that the network runs on.
     """
 
     def __init__(self, folder: Path, name: str, *, device: torch.device) -> None:
@@ -79,9 +79,9 @@ class SiglipEncoder(NetworkEncoder):
     folder
         Local folder that `SiglipVisionModel` or `Siglip2VisionModel` reads; safetensors only.
     name
-        Its `id`.
+        Name of the encoder, its `id`.
     device
-        Where it runs.
+        Device that the network runs on.
     """
 
     has_class_token = False
