@@ -282,10 +282,10 @@ def help_of(name: str, verb: Verb, topic: str = "") -> str:
     name
         The whole command, like ``mindeye run``.
     verb
-        Its function.
+        The function that the command calls.
     topic
-        Of a verb that takes fields of a run: ``fields`` for all of them, or the beginning of a
-        name, like ``high.optim``, for those.
+        Selection of fields, for a verb that takes fields of a run: ``fields`` for all of them, or
+        the beginning of a name, like ``high.optim``, for those.
     """
     if topic and takes_fields(verb):
         return "\n".join(_field_lines("" if topic == "fields" else topic))
