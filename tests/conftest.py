@@ -54,6 +54,17 @@ def arrays(tmp_path: Path) -> Callable[..., dict[str, Path]]:
     return write
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test as quick but those of the modules that are listed as longer."""
+    here = Path(__file__).parent
+    lines = (here / "beyond_quick.txt").read_text(encoding="utf-8").splitlines()
+    longer = {here / line for line in lines if not line.startswith("#")}
+    for item in items:
+        marked = any(item.get_closest_marker(name) for name in ("slow", "gpu"))
+        if item.path not in longer and not marked:
+            item.add_marker("quick")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI a test that is skipped for want of a package is a failure: nothing is missing there."""

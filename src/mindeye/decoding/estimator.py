@@ -210,7 +210,10 @@ class Estimator(BaseEstimator, Generic[P]):  # type: ignore[misc]
     def _run_config(self) -> RunConfig:
         """Return the configuration of a run with these hyper-parameters."""
         content = preset_content(self.preset)
-        fields: dict[str, Any] = {"targets.generator": "none", "seed": self.seed}
+        other = "low" if self._section == "high" else "high"
+        fields: dict[str, Any] = {
+            "targets.generator": "none", "seed": self.seed, f"{other}_enabled": False
+        }  # fmt: skip
         if isinstance(self.encoder, str):
             fields["targets.encoder"] = self.encoder
         for name, value in (self.config or {}).items():
