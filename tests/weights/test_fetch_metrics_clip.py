@@ -9,9 +9,8 @@ from hub_server import COMMIT, SmallHub, serving
 from huggingface_hub import constants
 from small_models import CLIP, files_of
 
-from mindeye.fetching.metric_files import METRIC_FILES
-from mindeye.fetching.metrics import FetchMetricsConfig, fetch_metrics
 from mindeye.metrics.features import find_weights
+from mindeye.weights.metric_networks import METRIC_FILES, FetchMetricsConfig, fetch_metrics
 from mindeye.weights.table import MODELS
 
 
@@ -19,7 +18,7 @@ def test_clip_lands_where_evaluations_look_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for name in list(METRIC_FILES):  # the others are tested over tests/fetching's server
+    for name in list(METRIC_FILES):  # the others are tested over the other server
         monkeypatch.delitem(METRIC_FILES, name)
     hub = SmallHub({CLIP: files_of(CLIP)}, revisions=("main", COMMIT, MODELS[CLIP].revision))
     lines: list[str] = []

@@ -14,10 +14,10 @@ from mindeye.preparation.config import PrepareConfig
 
 if TYPE_CHECKING:
     from mindeye.data.subject import Subject
+    from mindeye.datasets.nsd.fetch_list import FetchConfig
     from mindeye.datasets.nsd.miniature import MiniatureConfig
     from mindeye.datasets.registry import Dataset
     from mindeye.datasets.shards_export import ExportConfig
-    from mindeye.fetching.config import FetchConfig
 
 EXAMPLES = {
     "arrays": "--betas betas.npy --stimuli images/ --trials trials.csv --out subj01",
@@ -152,7 +152,7 @@ def fetch_nsd(*, config: FetchConfig) -> None:
     $ mindeye fetch nsd --subject 1 --sessions 1-40 --root NSD --dry-run
     $ mindeye fetch nsd --subject 1 --sessions 1-40 --root NSD --i-accept-the-nsd-terms
     """
-    from mindeye.fetching.fetch import fetch_nsd as fetch
+    from mindeye.datasets.nsd.fetch import fetch_nsd as fetch
 
     fetch(config, tell=print)
 

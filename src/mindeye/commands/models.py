@@ -10,8 +10,8 @@ from mindeye.config.generate import GenerateConfig
 from mindeye.config.settings import run_config
 
 if TYPE_CHECKING:
-    from mindeye.fetching.metrics import FetchMetricsConfig
     from mindeye.weights.fetch import FetchModelsConfig
+    from mindeye.weights.metric_networks import FetchMetricsConfig
 
 
 def fetch_models(names: tuple[str, ...], *, config: FetchModelsConfig) -> None:
@@ -52,7 +52,7 @@ def fetch_metrics(*, config: FetchMetricsConfig) -> None:
     --------
     $ mindeye fetch metrics --out networks --dry-run
     """
-    from mindeye.fetching.metrics import fetch_metrics as fetch
+    from mindeye.weights.metric_networks import fetch_metrics as fetch
 
     fetch(config, tell=print)
 

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from mindeye.errors import CheckpointError, DataError
-from mindeye.fetching.metric_files import check_digest
 from mindeye.metrics.networks import HOW, NETWORKS, Comparison, Network
 from mindeye.metrics.pixels import resize_images
 from mindeye.targets.encoders import Encoder
 from mindeye.weights.find import ROOT_VARIABLE, folders_of, hub_cache
+from mindeye.weights.metric_networks import check_digest
 from mindeye.weights.table import MODELS
 
 __all__ = [

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mindeye.errors import CheckpointError
-from mindeye.fetching.metric_files import ALEXNET, CLIP, EFFICIENTNET, INCEPTION, SWAV
+from mindeye.weights.metric_networks import ALEXNET, CLIP, EFFICIENTNET, INCEPTION, SWAV
 from mindeye.weights.pretrained import open_pretrained
 
 Comparison = Literal["two_way", "distance"]

@@ -9,14 +9,12 @@ import pytest
 from bucket_server import BucketServer, serve
 from small_nsd import small_nsd
 
-from mindeye.fetching.config import FetchConfig
+from mindeye.datasets.nsd.fetch_list import FetchConfig
 
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

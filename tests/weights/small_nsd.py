@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from bucket_server import BucketServer
 
-from mindeye.fetching.bucket import BLOCK
-from mindeye.fetching.config import FetchConfig
-from mindeye.fetching.fetch import FetchSummary, fetch_nsd
+from mindeye.datasets.nsd.fetch import FetchSummary, fetch_nsd
+from mindeye.datasets.nsd.fetch_list import FetchConfig
+from mindeye.weights.download import BLOCK
 
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm"
 FOLDER = f"{BETAS}/betas_fithrf_GLMdenoise_RR"

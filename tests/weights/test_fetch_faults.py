@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 from bucket_server import (
+    BUCKET,
     BucketServer,
     Fault,
     cut_after,
@@ -35,11 +36,10 @@ from small_nsd import (
 )
 from tqdm import tqdm
 
+from mindeye.datasets.nsd.fetch import fetch_nsd, target_of
+from mindeye.datasets.nsd.fetch_list import FetchConfig
 from mindeye.errors import DataError
-from mindeye.fetching.bucket import BLOCK, TransferError, open_bucket
-from mindeye.fetching.config import FetchConfig
-from mindeye.fetching.fetch import fetch_nsd, target_of
-from mindeye.fetching.transfer import PROGRESS, Transfer
+from mindeye.weights.download import BLOCK, PROGRESS, Downloader, TransferError, announced
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_the_bar_ends_at_the_size_whatever_came_twice(
     server: BucketServer, config: FetchConfig, faults: list[Fault]
 ) -> None:
     server.faults[SESSION] = list(faults)
-    bucket = open_bucket(server.endpoint)
+    file = announced(f"{server.endpoint}/{BUCKET}/{SESSION}", timeout=5)
     with tqdm(file=io.StringIO()) as bar:
-        transfer = Transfer(bucket, attempts=3, bar=bar, wait=lambda seconds: None)
-        transfer.fetch(bucket.head(SESSION), target_of(config.root, SESSION))
+        downloader = Downloader(attempts=3, bar=bar, timeout=5, wait=lambda seconds: None)
+        downloader.fetch(file, target_of(config.root, SESSION))
         assert bar.n == SIZE
 
 
@@ -235,8 +235,8 @@ def _code(config: FetchConfig, *, before: str = "", wait: str = "lambda seconds:
 from pathlib import Path
 {before}
 from mindeye.errors import MindEyeError
-from mindeye.fetching.config import FetchConfig
-from mindeye.fetching.fetch import fetch_nsd
+from mindeye.datasets.nsd.fetch_list import FetchConfig
+from mindeye.datasets.nsd.fetch import fetch_nsd
 try:
     fetch_nsd({config!r}, tell=lambda line: None, wait={wait})
 except MindEyeError as error:

@@ -39,6 +39,8 @@ class BucketServer(ThreadingHTTPServer):
         self.always: dict[str, Fault] = {}
         self.refused: dict[str, int] = {}
         """Status of all answers about a key, such as 403."""
+        self.redirects: dict[str, str] = {}
+        """Addresses that requests for a key are sent on to."""
         self.page = 1000
         self.extra_listed: list[str] = []
         self.sent: Counter[str] = Counter()
@@ -136,6 +138,9 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         key = path.removeprefix(f"/{BUCKET}/")
         self.server.requests.append((verb, key, self.headers.get("Range")))
+        if key in self.server.redirects:
+            self.head(302, 0, {"Location": self.server.redirects[key]})
+            return None
         status = self.server.refused.get(key, 200 if key in self.server.files else 404)
         if status != 200:
             self.error(status, {403: "AccessDenied", 404: "NoSuchKey"}.get(status, "Odd"))

@@ -12,10 +12,14 @@ import pytest
 from bucket_server import BUCKET, BucketServer, cut_after, serve, short, slow, status
 
 from mindeye.errors import CheckpointError, DataError, MindEyeError, UsageError
-from mindeye.fetching import metric_files
-from mindeye.fetching.bucket import TransferError
-from mindeye.fetching.metric_files import METRIC_FILES, MetricFile
-from mindeye.fetching.metrics import FetchMetricsConfig, fetch_metrics
+from mindeye.weights import metric_networks
+from mindeye.weights.download import TransferError, announced
+from mindeye.weights.metric_networks import (
+    METRIC_FILES,
+    FetchMetricsConfig,
+    MetricFile,
+    fetch_metrics,
+)
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -149,7 +153,7 @@ def test_a_folder_that_cannot_be_written_is_named(server: BucketServer, tmp_path
 
 
 def test_hashes_are_those_of_torchvisions_names() -> None:
-    names = (metric_files.ALEXNET, metric_files.INCEPTION, metric_files.EFFICIENTNET)
+    names = (metric_networks.ALEXNET, metric_networks.INCEPTION, metric_networks.EFFICIENTNET)
     digests = [MetricFile(name, "", 0, "", "").digest for name in names]
     assert digests == ["7be5be79", "0cc3c7bd", "c27df63c"]
     from torchvision.models import AlexNet_Weights, EfficientNet_B1_Weights, Inception_V3_Weights
@@ -157,3 +161,14 @@ def test_hashes_are_those_of_torchvisions_names() -> None:
     published = (AlexNet_Weights, Inception_V3_Weights, EfficientNet_B1_Weights)
     for name, weights in zip(names, published, strict=True):
         assert weights.DEFAULT.url.endswith(f"/models/{name}")
+
+
+@pytest.mark.parametrize("where", ["http://localhost:{port}/other", "ftp://127.0.0.1/other"])
+def test_redirects_to_another_server_or_scheme_are_refused(
+    server: BucketServer, tmp_path: Path, where: str
+) -> None:
+    server.redirects[HASHED] = where.format(port=server.server_port)
+    with pytest.raises(DataError, match="redirects to another server"):
+        fetch(server, tmp_path)
+    server.redirects[HASHED] = f"{server.endpoint}/{BUCKET}/{PLAIN}"
+    assert announced(f"{server.endpoint}/{BUCKET}/{HASHED}", timeout=5).size == 7000

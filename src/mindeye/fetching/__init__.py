@@ -1,1 +1,0 @@
-"""Downloads of public data sets: listed first, checked by size, resumed."""
