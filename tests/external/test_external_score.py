@@ -17,7 +17,7 @@ from mindeye.external import score as scoring
 from mindeye.external.config import ExternalConfig, named_paths
 from mindeye.external.training import nearest_by_truth
 from mindeye.metrics.features import FunctionExtractor, Missing
-from mindeye.metrics.picture_rows import Seen
+from mindeye.metrics.picture_rows import ReferenceImages
 from mindeye.metrics.pixels import pixcorr
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.table import Scored, read_rows, read_scores
@@ -165,7 +165,7 @@ def test_the_nearest_training_picture_is_that_of_the_whole_table(n: int) -> None
     training, stimuli = torch.rand(n, 3, 8, 8, generator=rng), torch.rand(5, 3, 8, 8, generator=rng)
     extractor = FunctionExtractor("pixels", lambda x: x.flatten(1) - 0.5)
     found = nearest_by_truth(
-        n, lambda rows: training[list(rows)], Seen(stimuli, [extractor]), extractor
+        n, lambda rows: training[list(rows)], ReferenceImages(stimuli, [extractor]), extractor
     )
     flat = [torch.nn.functional.normalize(x.flatten(1) - 0.5, dim=1) for x in (stimuli, training)]
     assert found.tolist() == (flat[0] @ flat[1].T).argmax(dim=1).tolist()

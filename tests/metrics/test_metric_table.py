@@ -13,7 +13,7 @@ import torch
 
 from mindeye.errors import DataError
 from mindeye.metrics.features import FunctionExtractor, Missing
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.registry import metric
 from mindeye.metrics.retrieval_rows import retrieval_rows, rows_from_scores
 from mindeye.metrics.scoring import Scoring
@@ -118,7 +118,7 @@ def test_picture_rows_name_the_encoder_in_use_and_beat_their_floor() -> None:
         picture_rows(
             "both",
             (pictures() + 0.1).clamp(0, 1),
-            Seen(pictures(), [mini, far], size=32),
+            ReferenceImages(pictures(), [mini, far], size=32),
             rng=np.random.default_rng(0),
             scoring=QUICK,
             k=4,

@@ -15,7 +15,7 @@ import torch
 from mindeye.controls.references import against_lookup, floor_findings
 from mindeye.errors import ConfigError, DataError
 from mindeye.metrics.comparison import compare
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.registry import METRICS, Metric, metric
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.systems import LOOKUP
@@ -48,7 +48,7 @@ def images(noise: float) -> torch.Tensor:
 
 
 def rows(system: str, noise: float) -> list[Scored]:
-    seen = Seen(images(0), size=None)
+    seen = ReferenceImages(images(0), size=None)
     rng = np.random.default_rng(0)
     return picture_rows(system, images(noise), seen, rng=rng, scoring=QUICK)
 

@@ -12,7 +12,7 @@ from mindeye.errors import DataError
 from mindeye.metrics import identification as ident
 from mindeye.metrics.curves import nway_curves, nway_points
 from mindeye.metrics.features import FunctionExtractor
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import Scored
@@ -34,7 +34,11 @@ def rows() -> dict[str, Scored]:
     flat = FunctionExtractor("flat", lambda x: x.flatten(1))
     far = FunctionExtractor("far", lambda x: x.flatten(1), "distance")
     found = picture_rows(
-        "both", made, Seen(seen, [flat, far], None), rng=np.random.default_rng(0), scoring=QUICK
+        "both",
+        made,
+        ReferenceImages(seen, [flat, far], None),
+        rng=np.random.default_rng(0),
+        scoring=QUICK,
     )
     return {one.row.metric: one for one in found}
 
@@ -65,7 +69,7 @@ def test_features_of_the_pictures_seen_are_taken_once_for_all_systems() -> None:
         passes.append(len(images))
         return images.flatten(1)
 
-    seen = Seen(pictures(), [FunctionExtractor("flat", counted)], None)
+    seen = ReferenceImages(pictures(), [FunctionExtractor("flat", counted)], None)
     for system in ("low", "high", "both"):
         picture_rows(
             system, pictures(seed=2), seen, rng=np.random.default_rng(0), scoring=QUICK

@@ -11,7 +11,7 @@ import torch
 
 from mindeye import retrieval
 from mindeye.metrics.features import NETWORKS, FunctionExtractor
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows, rows_from_scores
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import Scored
@@ -103,7 +103,7 @@ def rows_for(
         rows += retrieval_rows(name, shown, image, rng=rng, scoring=QUICK)
     rows += ideal
     encoder = FunctionExtractor("zoo_clip", lambda x: torch.nn.functional.avg_pool2d(x, 4))
-    shown = Seen(channels_first(seen), [encoder], size=None)
+    shown = ReferenceImages(channels_first(seen), [encoder], size=None)
     ceilings: dict[str, float] = {}
     for name, images in reversed(systems.items()):  # the ceiling first
         found = picture_rows(

@@ -22,7 +22,7 @@ from mindeye.external.results import SHOWN, table_text, write_sheet
 from mindeye.external.training import TrainingReferences, training_references
 from mindeye.files import provenance
 from mindeye.metrics.features import FeatureExtractor, Missing, available_extractors
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.table import Scored, write_table
@@ -116,9 +116,9 @@ def score(config: ExternalConfig, tell: Tell = lambda line: None) -> Scores:
         for line in lines:
             tell(f"{heading:<9} {line}")
     shown = inputs.stimuli.images(range(len(inputs.stimuli)), size=inputs.size, antialias=antialias)
-    seen = Seen(shown, extractors, config.size or None)
-    sheet = {"seen": seen.images[:SHOWN]}
-    training = _training(config, inputs, seen)
+    reference = ReferenceImages(shown, extractors, config.size or None)
+    sheet = {"seen": reference.images[:SHOWN]}
+    training = _training(config, inputs, reference)
     if training is not None:
         sheet["nearest training"] = training.nearest[:SHOWN]
         notes += training.notes
@@ -129,7 +129,7 @@ def score(config: ExternalConfig, tell: Tell = lambda line: None) -> Scores:
         images = system.pictures.images(system.rows, size=system.size, antialias=antialias)
         sheet[system.name] = images[:SHOWN].clone()
         rows += picture_rows(
-            system.name, images, seen, rng=_rng(config, purpose), scoring=_scoring(config),
+            system.name, images, reference, rng=_rng(config, purpose), scoring=_scoring(config),
             k=config.k,
         )  # fmt: skip
     rows = [_with_references(one, training.references if training else {}) for one in rows]
@@ -161,13 +161,15 @@ def _for_so_many(
     ]
 
 
-def _training(config: ExternalConfig, inputs: Inputs, seen: Seen) -> TrainingReferences | None:
+def _training(
+    config: ExternalConfig, inputs: Inputs, reference: ReferenceImages
+) -> TrainingReferences | None:
     if inputs.training is None:
         return None
     return training_references(
         inputs.training,
         inputs.stimuli,
-        seen,
+        reference,
         antialias=not config.as_published,
         rng=_rng(config, 0),
         scoring=_scoring(config),

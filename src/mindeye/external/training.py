@@ -21,7 +21,7 @@ from mindeye.external.pairing import check_proportions
 from mindeye.external.pictures import Pictures
 from mindeye.metrics.features import FeatureExtractor, FunctionExtractor
 from mindeye.metrics.floors import random_training_picture
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.pixels import resize_images
 from mindeye.metrics.scoring import Scoring
 from mindeye.progress import track
@@ -58,7 +58,7 @@ class TrainingReferences(NamedTuple):
 def training_references(
     training: Pictures,
     stimuli: Pictures,
-    seen: Seen,
+    reference: ReferenceImages,
     *,
     antialias: bool,
     rng: np.random.Generator,
@@ -70,7 +70,7 @@ def training_references(
     ----------
     training, stimuli
         Pictures shown in training and in the test; they must have the same proportions.
-    seen
+    reference
         The stimuli as they are scored.
     antialias
         How the stimuli were resized; training pictures are brought to their size alike.
@@ -86,16 +86,16 @@ def training_references(
     """
     for row in range(len(training)):
         check_proportions(stimuli, 0, training, row)
-    size = (int(seen.images.shape[-2]), int(seen.images.shape[-1]))
+    size = (int(reference.images.shape[-2]), int(reference.images.shape[-1]))
 
     def read(rows: Sequence[int]) -> Tensor:
         return training.images(rows, size=size, antialias=antialias, progress=False)
 
-    extractor = _preferred(seen.extractors)
-    nearest = read(nearest_by_truth(len(training), read, seen, extractor).tolist())
-    random = read(random_training_picture(len(seen.images), len(training), rng).tolist())
+    extractor = _preferred(reference.extractors)
+    nearest = read(nearest_by_truth(len(training), read, reference, extractor).tolist())
+    random = read(random_training_picture(len(reference.images), len(training), rng).tolist())
     notes = [f"nearest training picture of each stimulus: by cosine of {extractor.name}"]
-    copies = (nearest - seen.images).abs().flatten(1).amax(dim=1) <= _SAME
+    copies = (nearest - reference.images).abs().flatten(1).amax(dim=1) <= _SAME
     if bool(copies.any()):
         notes.append(
             f"WARNING: {int(copies.sum())} of {len(copies)} stimuli are themselves among the "
@@ -104,7 +104,7 @@ def training_references(
         )
     references: dict[str, dict[str, float]] = {}
     for name, images in (("random_training", random), ("nearest_training_true", nearest)):
-        for one in picture_rows(name, images, seen, rng=rng, scoring=scoring):
+        for one in picture_rows(name, images, reference, rng=rng, scoring=scoring):
             references.setdefault(one.row.metric, {})[name] = one.row.value
     return TrainingReferences(references, nearest, tuple(notes))
 
@@ -112,7 +112,7 @@ def training_references(
 def nearest_by_truth(
     n_training: int,
     read: Callable[[Sequence[int]], Tensor],
-    seen: Seen,
+    reference: ReferenceImages,
     extractor: FeatureExtractor,
 ) -> NDArray[np.int64]:
     """Find the training picture nearest to every stimulus, a few training pictures at a time.
@@ -123,7 +123,7 @@ def nearest_by_truth(
         Number of training pictures T.
     read
         Function that gives training pictures by row, (n, 3, H, W).
-    seen
+    reference
         The stimuli.
     extractor
         Network by whose features pictures are near, by cosine; ties go to the earlier picture.
@@ -137,8 +137,8 @@ def nearest_by_truth(
     def unit(features: Tensor) -> Tensor:
         return torch.nn.functional.normalize(features.flatten(1).float(), dim=1)
 
-    known = extractor in seen.extractors
-    truth = unit(seen.features(extractor) if known else extractor.extract(seen.images))
+    known = extractor in reference.extractors
+    truth = unit(reference.features(extractor) if known else extractor.extract(reference.images))
     best = torch.full((len(truth),), -torch.inf)
     rows = torch.zeros(len(truth), dtype=torch.int64)
     for start in track(range(0, n_training, _AT_ONCE), "training"):

@@ -22,7 +22,7 @@ from mindeye.metrics.features import (
     available_extractors,
     encoder_network,
 )
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.registry import BUILT_IN_IMAGES, metric
 from mindeye.metrics.scoring import Scoring
 from mindeye.targets.encoders import load_encoder
@@ -111,7 +111,7 @@ def evaluate(
     scored = picture_rows(
         system,
         made,
-        Seen(shown, extractors, size),
+        ReferenceImages(shown, extractors, size),
         # The stream of the first system of `mindeye evaluate`.
         rng=np.random.default_rng([seed, 1]),
         scoring=Scoring(resamples=resamples),

@@ -25,7 +25,7 @@ from mindeye.metrics.table import Row, Scored
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReferenceImages:
     """The pictures seen, with everything about them that all systems share.
 
     Parameters
@@ -50,17 +50,17 @@ class Seen:
         of it AlexNet's two layers.
         """
         if extractor.name not in self._features:
-            wanted = {one.name: one for one in (*self.extractors, extractor)}
-            left = [one for name, one in wanted.items() if name not in self._features]
-            for one, found in extract_all(left, self.images):
-                self._features[one.name] = found
+            extractors = {one.name: one for one in (*self.extractors, extractor)}
+            left = [one for name, one in extractors.items() if name not in self._features]
+            for one, features in extract_all(left, self.images):
+                self._features[one.name] = features
         return self._features[extractor.name]
 
 
 def picture_rows(
     system: str,
     images: Tensor,
-    seen: Seen,
+    reference: ReferenceImages,
     *,
     rng: np.random.Generator,
     scoring: Scoring | None = None,
@@ -79,7 +79,7 @@ def picture_rows(
         Name of what made the pictures.
     images : Tensor (N, 3, H, W)
         Reconstructions, float in [0, 1], in the order of the pictures seen.
-    seen : Seen
+    reference : ReferenceImages
         Pictures seen and the networks that look at them.
     rng : numpy.random.Generator
         Shuffles and resamples.
@@ -92,16 +92,16 @@ def picture_rows(
     """
     how = scoring or Scoring()
     built_in, added = image_metrics()
-    rows = [_image_row(m, system, images, seen, rng, how) for m in built_in]
+    rows = [_image_row(m, system, images, reference, rng, how) for m in built_in]
     tables = {
-        one.name: identification.similarity_table(predicted, seen.features(one))
-        for one, predicted in extract_all(seen.extractors, images)
+        one.name: identification.similarity_table(predicted, reference.features(one))
+        for one, predicted in extract_all(reference.extractors, images)
     }
-    for extractor in seen.extractors:
+    for extractor in reference.extractors:
         for family in FAMILIES_OF[extractor.comparison]:
             one = metric(f"{family}_{extractor.name}")
             rows.append(_feature_row(one, system, tables[extractor.name], rng, how))
-    rows += [_image_row(m, system, images, seen, rng, how) for m in added]
+    rows += [_image_row(m, system, images, reference, rng, how) for m in added]
     rows = [one._replace(row=dataclasses.replace(one.row, k=k)) for one in rows]
     return with_ceilings(rows, ceilings)
 
@@ -147,22 +147,22 @@ def _image_row(
     one: Metric,
     system: str,
     images: Tensor,
-    seen: Seen,
+    reference: ReferenceImages,
     rng: np.random.Generator,
     how: Scoring,
 ) -> Scored:
     """Row of a metric that is too slow for a table of all pairs."""
-    n, reference, size = len(images), seen.images, seen.size
-    values = image_scores(one, images, reference, size)
+    n, shown, size = len(images), reference.images, reference.size
+    values = image_scores(one, images, shown, size)
     bounds = interval(values, rng, how, one.statistic)
 
     def shuffled(left: NDArray[np.int64], right: NDArray[np.int64]) -> float:
         some = slice(how.slow_stimuli)
-        pair = images[torch.from_numpy(left[some])], reference[torch.from_numpy(right[some])]
+        pair = images[torch.from_numpy(left[some])], shown[torch.from_numpy(right[some])]
         return float(one.statistic(image_scores(one, *pair, size), axis=-1))
 
     floor = shuffled_floor_of(shuffled, n, rng, shuffles=how.slow_shuffles)
-    note = f"at {size or reference.shape[-1]} px"
+    note = f"at {size or shown.shape[-1]} px"
     if one.lower_is_better:
         note += "; lower is better"
     row = Row(

@@ -20,7 +20,7 @@ from mindeye.retrieval import Embeddings, ranks_from_scores, rounding, score_row
 from mindeye.runs.scoring.controls import collapse_rows, control_points
 from mindeye.runs.scoring.predictions import EMBEDDED, prediction, true_tokens
 from mindeye.runs.scoring.references import reference_systems
-from mindeye.runs.scoring.tables import picture_groups, retrieval_groups, seen_pictures
+from mindeye.runs.scoring.tables import picture_groups, reference_images, retrieval_groups
 from mindeye.runs.workspace import Workspace
 
 STRIP = 8
@@ -72,10 +72,10 @@ def evaluate(work: Workspace) -> None:
         as_published=config.as_published,
     )
     extractors, missing = available_extractors(Path(config.weights) if config.weights else None)
-    others, seen = reference_systems(work), seen_pictures(work, extractors)
+    others, reference = reference_systems(work), reference_images(work, extractors)
     groups = [
         *retrieval_groups(work, others, scoring),
-        *picture_groups(work, others, scoring, seen),
+        *picture_groups(work, others, scoring, reference),
     ]
     groups.append((work.test_ids, collapse_rows(work)))
     settings = {
@@ -89,6 +89,6 @@ def evaluate(work: Workspace) -> None:
     points: list[Point] = []
     findings: list[Finding] = []
     if config.controls:
-        points, findings = control_points(work, groups, scoring, seen)
+        points, findings = control_points(work, groups, scoring, reference)
     write_controls(points, findings, work.folder)
     write_table(groups, missing, work.folder, settings=settings)

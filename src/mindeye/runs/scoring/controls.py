@@ -33,7 +33,7 @@ from mindeye.controls.strata import stratified
 from mindeye.data.images import resize, to_images
 from mindeye.files import open_array
 from mindeye.metrics.curves import nway_curves
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.points import Finding, Point
 from mindeye.metrics.registry import metric
 from mindeye.metrics.retrieval_rows import retrieval_rows
@@ -87,7 +87,7 @@ def collapse_rows(work: Workspace) -> list[Scored]:
 
 
 def control_points(
-    work: Workspace, groups: Sequence[Group], scoring: Scoring, seen: Seen
+    work: Workspace, groups: Sequence[Group], scoring: Scoring, reference: ReferenceImages
 ) -> Control:
     """Run every control that this run has the data for.
 
@@ -99,24 +99,30 @@ def control_points(
         Rows of the run's table, by set of stimuli.
     scoring
         How the intervals are drawn.
-    seen
+    reference
         The pictures seen, with the networks that look at them, for candidates that were not picked.
     """
     scored = [one for _, rows in groups for one in rows]
-    judged = [one for one in scored if system(one.row.system).controls != "none"]
-    found: list[Control] = [
+    decoders = [one for one in scored if system(one.row.system).controls != "none"]
+    results: list[Control] = [
         (nway_curves(scored, rng=stream(work, "nway"), scoring=scoring), []),
-        ([], [*floor_findings(judged), *collapse_findings(scored)]),
+        ([], [*floor_findings(decoders), *collapse_findings(scored)]),
         *_by_nearness(work, groups, scoring),
     ]
     for i, (_, rows) in enumerate(groups):
         rng = stream(work, f"lookup {i}")
-        found.append(against_lookup(rows, MAIN, rng=rng, scoring=scoring))
+        results.append(against_lookup(rows, MAIN, rng=rng, scoring=scoring))
     controls: tuple[Callable[[Workspace, Scoring], Iterable[Control]], ...]
-    controls = (partial(_candidates, seen=seen), _same_cluster, _held_out, _trials, _regions)
+    controls = (
+        partial(_candidates, reference=reference),
+        _same_cluster,
+        _held_out,
+        _trials,
+        _regions,
+    )
     for control in track(controls, "controls"):
-        found += control(work, scoring)
-    return [p for points, _ in found for p in points], [f for _, many in found for f in many]
+        results += control(work, scoring)
+    return [p for points, _ in results for p in points], [f for _, many in results for f in many]
 
 
 def _decoders(work: Workspace) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -139,7 +145,9 @@ def _by_nearness(work: Workspace, groups: Sequence[Group], scoring: Scoring) -> 
             yield stratified(similarity, measures, rng=rng, scoring=scoring)
 
 
-def _candidates(work: Workspace, scoring: Scoring, *, seen: Seen) -> Iterator[Control]:
+def _candidates(
+    work: Workspace, scoring: Scoring, *, reference: ReferenceImages
+) -> Iterator[Control]:
     """Score every candidate of every system that drew several and kept them."""
     quick = replace(scoring, shuffles=1, slow_shuffles=1, slow_stimuli=1)
     for name in [one.name for one in SYSTEMS.values() if one.noise == 1]:
@@ -150,9 +158,9 @@ def _candidates(work: Workspace, scoring: Scoring, *, seen: Seen) -> Iterator[Co
         picks = np.load(path.with_name(f"{name}_pick.npy"))
         tables: list[list[Measure]] = []
         for i in track(range(drawn.shape[1]), f"{name} 1 by 1"):
-            images = resize(to_images(np.asarray(drawn[:, i])), seen.images.shape[-1])
+            images = resize(to_images(np.asarray(drawn[:, i])), reference.images.shape[-1])
             rng = stream(work, f"candidate {name} {i}")
-            rows = picture_rows(name, images, seen, rng=rng, scoring=quick, k=1)
+            rows = picture_rows(name, images, reference, rng=rng, scoring=quick, k=1)
             tables.append(measures_of(rows))
         for same in zip(*tables, strict=True):  # one metric of all candidates
             rng = stream(work, f"spread {name} {same[0].metric}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mindeye.data.images import resize, to_images
 from mindeye.metrics.features import FeatureExtractor, encoder_network
-from mindeye.metrics.picture_rows import Seen, picture_rows
+from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
 from mindeye.metrics.retrieval_rows import retrieval_rows, rows_from_scores
 from mindeye.metrics.scoring import Scoring
 from mindeye.metrics.systems import SYSTEMS, System, reference_name, references, system
@@ -49,9 +49,9 @@ def retrieval_groups(work: Workspace, others: References, scoring: Scoring) -> l
     return _with_references([*groups, (work.test_ids, own)])
 
 
-def seen_pictures(work: Workspace, networks: Sequence[FeatureExtractor]) -> Seen:
+def reference_images(work: Workspace, networks: Sequence[FeatureExtractor]) -> ReferenceImages:
     """Return the pictures of the stimuli that are drawn, and the networks that look at them."""
-    return Seen(
+    return ReferenceImages(
         to_images(work.subject.pictures_of(work.drawn_ids)),
         [encoder_network(work.encoder), *networks],
         work.config.evaluate.picture_size or None,
@@ -59,7 +59,7 @@ def seen_pictures(work: Workspace, networks: Sequence[FeatureExtractor]) -> Seen
 
 
 def picture_groups(
-    work: Workspace, others: References, scoring: Scoring, seen: Seen
+    work: Workspace, others: References, scoring: Scoring, reference: ReferenceImages
 ) -> list[Group]:
     """Score what the pictures look like."""
     rows: dict[str, list[Scored]] = {}
@@ -67,7 +67,7 @@ def picture_groups(
         drawn = [rows[c] for c in system(name).ceilings if c in rows]
         ceilings = {one.row.metric: one.row.value for one in drawn[0]} if drawn else {}
         rows[name] = picture_rows(
-            name, resize(to_images(images()), seen.images.shape[-1]), seen,
+            name, resize(to_images(images()), reference.images.shape[-1]), reference,
             rng=stream(work, f"pictures {name}"), scoring=scoring, ceilings=ceilings, k=k,
         )  # fmt: skip
     return _with_references([(work.drawn_ids, [one for group in rows.values() for one in group])])
