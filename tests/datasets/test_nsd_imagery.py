@@ -175,7 +175,7 @@ def test_pictures_are_those_of_the_targets_grey_ones_too(tree: Tree) -> None:
         assert picture[0, 0].tolist() == wanted
 
 
-def test_concepts_are_left_out_and_counted_unless_stand_ins_are_given(
+def test_concepts_are_left_out_and_counted_unless_pictures_are_given(
     tree: Tree, tmp_path: Path
 ) -> None:
     assert read(tree).info["trials_left_out"] == {"imgC_1": LENGTH, "imgC_2": LENGTH}

@@ -1,4 +1,4 @@
-"""Controls and stand-ins of the synthetic run, made by the real functions."""
+"""Controls and reference systems of the synthetic run, made by the real functions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Said = tuple[list[Point], list[Finding]]
 
 
 def with_references(scored: Sequence[Scored]) -> list[Scored]:
-    """Set beside every row what the stand-ins score, as the stage does."""
+    """Set beside every row what the reference systems score, as the stage does."""
     names = {s.name: reference_name(s.name) for s in references().values()}
     known: dict[str, dict[str, float]] = {}
     for row, _ in scored:

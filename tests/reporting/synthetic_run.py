@@ -1,4 +1,4 @@
-"""A synthetic run to show: blurred pictures stand in for reconstructions."""
+"""A synthetic run to show: blurred pictures take the place of reconstructions."""
 
 from __future__ import annotations
 
@@ -134,14 +134,14 @@ def coloured(n: int = 30, size: int = 64) -> ReportData:
     }
     image = torch.randn(n, 24, generator=torch.Generator().manual_seed(0))
     brain = image + 1.5 * torch.randn(n, 24, generator=torch.Generator().manual_seed(1))
-    stand_ins = {
+    references = {
         "mean_picture": np.broadcast_to(seen.mean(axis=0), seen.shape).copy(),
         "random_training": scenes(n, size, np.random.default_rng(5)),
         "nearest_training_true": blurred(seen, 16, 0.1, rng),
         "nearest_training_predicted": blurred(seen, 16, 0.3, rng),
     }
     training = torch.randn(3 * n, 24, generator=torch.Generator().manual_seed(3))
-    scored = rows_for(brain, image, stand_ins | systems, seen)
+    scored = rows_for(brain, image, references | systems, seen)
     scored += synthetic_controls.collapse_rows(image, training)
     points, findings = synthetic_controls.controls(scored, image, training, QUICK)
     fields: dict[str, Any] = {

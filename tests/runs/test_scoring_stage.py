@@ -36,7 +36,7 @@ def rows(work: Workspace) -> dict[tuple[str, str], Row]:
     return {(r.metric, r.system): r for r in read_rows(work.folder / "metrics.json")}
 
 
-def test_what_stands_beside_a_row_is_the_row_of_the_stand_in(
+def test_what_stands_beside_a_row_is_the_row_of_the_reference(
     rows: dict[tuple[str, str], Row],
 ) -> None:
     named = {"generator_from_truth": "ceiling_generator"}
@@ -54,7 +54,7 @@ def test_the_ideal_observer_is_the_ceiling_of_retrieval(rows: dict[tuple[str, st
     assert row.ceiling == row.references["ideal_observer"]
 
 
-def test_stand_ins_are_chosen_by_a_search_of_everything(work: Workspace) -> None:
+def test_reference_systems_are_chosen_by_a_search_of_everything(work: Workspace) -> None:
     beside = reference_systems(work)
     tokens = np.asarray(work.embeddings("tokens"), np.float64).reshape(
         len(work.subject.stimuli), -1

@@ -28,7 +28,7 @@ class TableRow:
 
     system: str
     is_main: bool
-    is_stand_in: bool
+    is_reference: bool
     cells: Sequence[Cell]
     note: str
 
@@ -122,7 +122,7 @@ def _row(
     return TableRow(
         system=names.system_name(row.system),
         is_main=system(row.system).is_main,
-        is_stand_in=not system(row.system).decodes,
+        is_reference=not system(row.system).decodes,
         cells=[
             Cell("Score", names.number(row.value, scale), "score"),
             Cell("Interval", f"{text(row.low)} – {text(row.high)}" if has_interval else "–"),
