@@ -39,6 +39,8 @@ class SmallHub:
     status: int = 0
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Range of every request."""
+    tokens: list[str | None] = field(default_factory=list)
+    """Authorization of every request."""
     address: str = ""
 
     def asked_for(self, path: str) -> list[tuple[str, str]]:
@@ -62,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path, self.headers.get("Range", "")))
+        self.hub.tokens.append(self.headers.get("Authorization"))
         time.sleep(self.hub.silent)
         if self.hub.status:
             self._send(self.hub.status, {}, b"")

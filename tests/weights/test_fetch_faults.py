@@ -94,7 +94,7 @@ def test_a_cut_file_is_continued_and_not_begun_anew(
         (cut_after(0), "the same command goes on"),
         (cut_after(7), "the same command goes on"),
         (short(SIZE), "of the 327803 bytes announced came"),
-        (endless(10), "more than 327803 announced bytes came"),
+        (endless(10), "more than 327803 bytes came"),
         (swapped(random_bytes(5)), "fail the check by size and MD5"),
         (swapped(random_bytes(5, SIZE + 9)), "the server sends 327812 bytes but announced 327803"),
     ],

@@ -20,7 +20,7 @@ from mindeye.files import read_json
 from mindeye.weights.fetch import FetchModelsConfig, fetch_models
 from mindeye.weights.find import find_weights
 from mindeye.weights.hub import HubError
-from mindeye.weights.record import licence_of, record_of
+from mindeye.weights.record import record_of
 from mindeye.weights.table import MODELS
 
 SOON = 2.0
@@ -66,7 +66,7 @@ def test_what_was_fetched_is_found_offline_with_licence_and_commit(
     assert record_of(found / "model.safetensors") == {
         "id": CLIP, "revision": MODELS[CLIP].revision, "commit": COMMIT, "licence": "mit",
     }  # fmt: skip
-    assert licence_of(found) == "mit"
+    assert record_of(found)["licence"] == "mit"
     assert "about 1.71 GB" in lines[0]
     assert MODELS[CLIP].revision in lines[0]
     assert MODELS[CLIP].licence in lines[1]
@@ -314,3 +314,14 @@ def test_errors_of_the_hub_are_of_one_kind(hub: SmallHub, tmp_path: Path) -> Non
     hub.gated = True
     with pytest.raises(HubError):
         fetch(hub, tmp_path, CLIP)
+
+
+def test_the_users_token_goes_to_no_mirror(
+    hub: SmallHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    fetch(hub, tmp_path / "mirror", CLIP)
+    assert set(hub.tokens) == {None}
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    fetch(hub, tmp_path / "hub", CLIP)
+    assert "Bearer hf_secret" in hub.tokens

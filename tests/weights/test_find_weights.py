@@ -15,7 +15,7 @@ from small_models import ADAPTER, CLIP, VERSATILE, pickle_bytes, safetensors_byt
 
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.weights.find import find_weights
-from mindeye.weights.record import licence_of, record_of
+from mindeye.weights.record import record_of
 from mindeye.weights.table import MODELS
 from mindeye.zoo import zoo_folder
 
@@ -46,6 +46,10 @@ def refused(name: str, root: Path | None, kind: type[Exception] = CheckpointErro
     assert time.perf_counter() - start < 2
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def licence(path: Path) -> str:
+    return record_of(path)["licence"]
 
 
 def cached(root: Path, identity: str) -> Path:
@@ -153,7 +157,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (Path.unlink, "lacks model.safetensors"),
     "empty": (lambda p: p.write_bytes(b""), "is empty"),
     "torn": (_torn, "a download broke off"),
-    "grown": (_grown, "its header says"),
+    "grown": (_grown, "no whole safetensors"),
     "pointer": (_pointer, "git-LFS pointer"),
     "html": (lambda p: p.write_text("<html>not found</html>"), "no whole safetensors"),
     "list for a header": (lambda p: p.write_bytes(b"\2\0\0\0\0\0\0\0[]"), "no whole safetensors"),
@@ -231,9 +235,9 @@ def test_licences_are_known_of_fetched_cached_and_cloned_models(
     folder: Path, tmp_path: Path
 ) -> None:
     clip, adapter = MODELS[CLIP].licence, MODELS[ADAPTER].licence
-    assert licence_of(folder / "model.safetensors") == clip
-    assert licence_of(write_model(tmp_path / ADAPTER, ADAPTER) / "models") == adapter
+    assert licence(folder / "model.safetensors") == clip
+    assert licence(write_model(tmp_path / ADAPTER, ADAPTER) / "models") == adapter
     snapshot = cached(tmp_path / "cache", CLIP) / "snapshots" / ("f" * 40)
     assert record_of(snapshot)["commit"] == "f" * 40
-    assert licence_of(snapshot) == clip
-    assert licence_of(tmp_path) == ""
+    assert licence(snapshot) == clip
+    assert licence(tmp_path) == ""

@@ -162,7 +162,7 @@ class Downloader:
         Number of tries in a row without progress, and of restarts from the first byte, after which
         a file is given up.
     bar
-        Progress bar that counts bytes by `update(n)`; n is negative for bytes that were useless.
+        Progress bar (`mindeye.progress.bytes_bar`) that stands at what is kept of all files.
     timeout
         Seconds without a byte after which a connection counts as cut.
     wait
@@ -207,37 +207,30 @@ class Downloader:
             raise DataError(f"cannot write {part}: {error.strerror or error}") from error
 
     def _persist(self, file: RemoteFile, target: Path) -> None:
+        first = self.bar.n - kept_bytes(file, target)
         idle = restarts = 0
         while True:
             before = kept_bytes(file, target)
             try:
-                self._try(file, target)
+                self._try(file, target, first)
                 return
             except TransferError as error:
                 kept = kept_bytes(file, target)
-                if isinstance(error, ChangedError):
-                    restarts += 1
-                    file = self._announced_anew(file, kept)
                 idle = 0 if kept - before >= PROGRESS else idle + 1
+                restarts += isinstance(error, ChangedError)
                 tries = max(idle, restarts)
                 if tries >= self.attempts:
                     raise TransferError(
                         f"{error}; given up after {tries} tries, {kept} of {file.size} bytes are "
                         f"kept in {part_of(target)}: the same command goes on from there"
                     ) from error
+                if isinstance(error, ChangedError):
+                    with contextlib.suppress(TransferError):
+                        file = announced(file.url, timeout=self.timeout, digest=file.sha256)
             self.wait(min(LONGEST_PAUSE, 2.0 ** (tries - 1)))
 
-    def _announced_anew(self, file: RemoteFile, kept: int) -> RemoteFile:
-        """Ask for mark and size again; a part under another mark is worth nothing."""
-        with contextlib.suppress(TransferError):
-            now = announced(file.url, timeout=self.timeout, digest=file.sha256)
-            if now != file:
-                self.bar.update(-kept)
-            return now
-        return file
-
-    def _try(self, file: RemoteFile, target: Path) -> None:
-        """Continue the part until it is whole, then verify and move it."""
+    def _try(self, file: RemoteFile, target: Path, first: int) -> None:
+        """Continue the part until it is whole, then verify and move it; the bar is at `first`."""
         part = part_of(target)
         kept = kept_bytes(file, target)
         if not kept:
@@ -246,13 +239,13 @@ class Downloader:
             write_text(_mark_of(target), file.mark)
             part.touch()
         if kept < file.size:
-            self._append(file, part, kept)
-        self._verify(file, part)
+            self._append(file, part, kept, first)
+        _verify(file, part)
         os.replace(part, target)
         _mark_of(target).unlink(missing_ok=True)
 
-    def _append(self, file: RemoteFile, part: Path, start: int) -> None:
-        """Write the bytes from `start` on to an unbuffered file, so that a kill loses none."""
+    def _append(self, file: RemoteFile, part: Path, start: int, first: int) -> None:
+        """Write the bytes from `start` on, or all where the server ignores that."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         headers |= {"If-Match": file.etag} if file.etag else {}
         with opened(file.url, timeout=self.timeout, headers=headers) as answer:
@@ -260,48 +253,42 @@ class Downloader:
             # A server may ignore If-Match, so that mark and size are compared here as well.
             if answer.headers.get("ETag", file.etag) != file.etag:
                 raise ChangedError(f"{file.url} was changed on its server since it was announced")
-            if total is not None and total != file.size:
+            if total not in (None, file.size):
                 raise ChangedError(
                     f"{file.url}: the server sends {total} bytes but announced {file.size}"
                 )
             if end not in (0, start):
                 raise TransferError(f"{file.url}: bytes from {start} asked, from {end} sent")
-            self.bar.update(end - start)
-            with part.open("r+b", buffering=0) as handle:
+            self.bar.n = first + end
+            with part.open("r+b") as handle:
                 handle.truncate(end)
                 handle.seek(end)
-                end = self._copy(file, answer, handle, end)
+                while block := answer.read(BLOCK):
+                    end += len(block)
+                    if end > file.size:
+                        raise ChangedError(f"{file.url}: more than {file.size} bytes came")
+                    handle.write(block)
+                    handle.flush()  # A kill loses nothing that came.
+                    self.transferred += len(block)
+                    self.bar.update(len(block))
+                os.fsync(handle.fileno())
         if end < file.size:
             raise TransferError(f"{file.url}: {end} of the {file.size} bytes announced came")
 
-    def _copy(self, file: RemoteFile, answer: Any, handle: Any, end: int) -> int:
-        """Copy an answer's bytes and return how many the file has then."""
-        while block := answer.read(BLOCK):
-            if end + len(block) > file.size:
-                raise ChangedError(f"{file.url}: more than {file.size} announced bytes came")
-            view = memoryview(block)
-            while view:  # An unbuffered file may take a block in pieces.
-                view = view[handle.write(view) :]
-            end += len(block)
-            self.transferred += len(block)
-            self.bar.update(len(block))
-        os.fsync(handle.fileno())
-        return end
 
-    def _verify(self, file: RemoteFile, part: Path) -> None:
-        """Check size, MD5 where the server's mark is one, and SHA-256; delete what fails."""
-        size, known = part.stat().st_size, re.fullmatch(r'"?([0-9a-fA-F]{32})"?', file.etag)
-        if size != file.size or (known is not None and _md5(part) != known[1].lower()):
-            part.unlink()
-            self.bar.update(-size)
-            raise ChangedError(f"{file.url}: the bytes that came fail the check by size and MD5")
-        if file.sha256 and not (found := sha256(part)).startswith(file.sha256):
-            part.unlink()
-            part.with_name(f"{part.name}.etag").unlink(missing_ok=True)
-            raise CheckpointError(
-                f"{file.url} came whole but is not the published file, it was deleted: its SHA-256 "
-                f"begins with {found[: len(file.sha256)]}, not {file.sha256}"
-            )
+def _verify(file: RemoteFile, part: Path) -> None:
+    """Check size, MD5 where the server's mark is one, and SHA-256; delete what fails."""
+    known = re.fullmatch(r'"?([0-9a-fA-F]{32})"?', file.etag)
+    if part.stat().st_size != file.size or (known and _md5(part) != known[1].lower()):
+        part.unlink()
+        raise ChangedError(f"{file.url}: the bytes that came fail the check by size and MD5")
+    if file.sha256 and not (found := sha256(part)).startswith(file.sha256):
+        part.unlink()
+        part.with_name(f"{part.name}.etag").unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{file.url} came whole but is not the published file, it was deleted: its SHA-256 "
+            f"begins with {found[: len(file.sha256)]}, not {file.sha256}"
+        )
 
 
 def _extent(answer: Any) -> tuple[int, int | None]:
