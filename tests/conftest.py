@@ -12,6 +12,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MINDEYE_PROGRESS"] = "0"
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from mindeye.data.simulate import simulate_subject
 from mindeye.data.subject import Subject
