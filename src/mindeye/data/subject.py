@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from mindeye.arrays import blocks, release_pages
 from mindeye.data.preprocess import Scaler
 from mindeye.data.splits import SPLITS
+from mindeye.data.tables import read_table
 from mindeye.data.trials import read_trials, trials_by_stimulus
 from mindeye.errors import DataError
 from mindeye.files import (
@@ -327,8 +328,8 @@ def load_subject(folder: str | Path) -> Subject:
         info=info,
         betas=open_array(path / "betas.npy", "prepare the subject again"),
         trials=read_trials(path / "trials.csv"),
-        stimuli=pd.read_csv(path / "stimuli.csv", dtype={"stimulus_id": str, "split": str}),
-        voxels=pd.read_csv(path / "voxels.csv"),
+        stimuli=read_table(path / "stimuli.csv", dtype=str, keep_default_na=False),
+        voxels=read_table(path / "voxels.csv"),
     )
     trials, voxels = subject.betas.shape
     if len(subject.trials) != trials or len(subject.voxels) != voxels:

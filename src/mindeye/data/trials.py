@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye.data.tables import read_table
 from mindeye.errors import DataError
 
 COLUMNS = ("session", "run", "trial", "stimulus_id", "repeat")
@@ -58,10 +59,7 @@ def as_trials(trials: pd.DataFrame | Sequence[Any] | NDArray[Any]) -> pd.DataFra
 
 
 def _read_table(file: Path | StringIO, name: str) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(file, dtype={"stimulus_id": str}, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{name} is not a readable CSV: {error}") from error
+    table = read_table(file, name=name, dtype={"stimulus_id": str}, keep_default_na=False)
     if "stimulus_id" not in table.columns:
         raise DataError(f"{name} has no column stimulus_id; it has {list(table.columns)}")
     return table

@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.data.images import read_picture
+from mindeye.data.tables import read_table
 from mindeye.data.trials import complete_trials, read_trials
-from mindeye.datasets.file_formats import read_table
 from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import ReadPictures, Recording
 from mindeye.errors import DataError

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mindeye.data.splits import SPLITS
-from mindeye.datasets.file_formats import read_table
+from mindeye.data.tables import read_table
 from mindeye.datasets.picture_folder import is_inside
 from mindeye.errors import DataError
 
@@ -180,7 +180,7 @@ def read_events(files: list[EventsFile], config: EventsConfig) -> pd.DataFrame:
 
 
 def _read_run(path: Path, config: EventsConfig) -> pd.DataFrame:
-    table = read_table(path, sep="\t", dtype=str, keep_default_na=False, index_col=False)
+    table = read_table(path, sep="\t", dtype=str, keep_default_na=False)
     table = table.fillna("")
     needed = ["onset", config.stimulus_column, *filter(None, [config.split_column])]
     absent = [c for c in needed if c not in table.columns]
@@ -189,7 +189,10 @@ def _read_run(path: Path, config: EventsConfig) -> pd.DataFrame:
     names = table[config.stimulus_column].str.strip()
     ids = names.map(lambda name: _stem(name, path)) if _is_file(config) else names
     ignored = {word.lower() for word in (*config.ignore, *NO_TRIALS, *MISSING)}
-    kept = ~(ids.str.lower().isin(ignored) | names.str.lower().isin(ignored)).to_numpy()
+    left_out = ids.str.lower().isin(ignored) | names.str.lower().isin(ignored)
+    # An onset that is not known (BIDS: n/a): no GLM can have such a trial.
+    unknown = table["onset"].str.strip().str.lower().isin(MISSING)
+    kept = ~(left_out | unknown).to_numpy()
     rows = np.flatnonzero(kept)
     onset = pd.to_numeric(table["onset"].iloc[rows], errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(onset))

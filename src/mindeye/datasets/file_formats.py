@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
@@ -136,19 +135,17 @@ def read_volume(path: Path, what: str) -> NDArray[np.float32]:
     return volume.astype(np.float32)
 
 
-def read_table(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a CSV, or with other options of `pandas.read_csv` another table in text.
+def whole_labels(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a volume of labels with those that floats have moved a little back on whole numbers.
 
-    Raises
-    ------
-    DataError
-        If it is missing or unreadable.
+    A mask that was read and saved through floats has its integers scaled into 16 bits: NSD's 0
+    comes back as 1.5e-5, which is above 0 in all of cortex.
     """
-    try:
-        table: pd.DataFrame = pd.read_csv(path, **options)
-        return table
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable table: {error}") from error
+    finite = volume[np.isfinite(volume)]
+    spread = float(finite.max() - finite.min()) if finite.size else 0.0
+    step = 1e-3 + 1e-4 * spread
+    nearest = np.rint(volume)
+    return np.where(np.abs(volume - nearest) <= step, nearest, volume).astype(np.float32)
 
 
 HEADER = 128
@@ -172,6 +169,8 @@ def load_mat(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
 
     if not path.is_file():
         raise DataError(f"no file at {path}")
+    if path.read_bytes()[:10] == b"MATLAB 7.3":
+        raise DataError(f"{path} is a MATLAB 7.3 (HDF5) file; save it again with -v7")
     with _naming(path, "MATLAB", MatReadError):
         _check_mat(path.read_bytes())
         content = loadmat(path, variable_names=list(names))

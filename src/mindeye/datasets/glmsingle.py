@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mindeye.data.images import read_picture
 from mindeye.data.trials import complete_trials
 from mindeye.datasets.bids_events import LABEL, EventsConfig, find_events, read_events
-from mindeye.datasets.file_formats import read_volume
+from mindeye.datasets.file_formats import read_volume, whole_labels
 from mindeye.datasets.glmsingle_files import SUFFIXES, BetasFile, read_field
 from mindeye.datasets.picture_folder import find_pictures
 from mindeye.datasets.recording import Recording
@@ -146,7 +146,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     DataError
         If it is unreadable, not three-dimensional, or empty.
     """
-    mask = read_volume(path, "mask") > 0
+    mask = whole_labels(read_volume(path, "mask")) > 0
     if not mask.any():
         raise DataError(f"{path} has no voxel above 0; a mask has some")
     return mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from mindeye.errors import DataError
 
@@ -26,7 +27,7 @@ def find_pictures(
     folder
         Folder of pictures, with or without subfolders.
     ids
-        Stimulus ids; the stem of the file (its name without suffix).
+        Stimulus ids: names of the files with or without their suffix, in any Unicode form.
     named
         File of some ids, relative to `folder`, taken if it is there.
 
@@ -41,8 +42,12 @@ def find_pictures(
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
-            files.setdefault(path.stem, []).append(path)
-    found = {s: _choose(s, folder, files.get(s, []), (named or {}).get(s, "")) for s in ids}
+            for name in (path.stem, path.name):
+                files.setdefault(normalize("NFC", name), []).append(path)
+    named = named or {}
+    found = {
+        s: _choose(s, folder, files.get(normalize("NFC", s), []), named.get(s, "")) for s in ids
+    }
     missing = [s for s, path in found.items() if path is None]
     if missing:
         raise DataError(

@@ -45,8 +45,8 @@ from numpy.typing import NDArray
 
 from mindeye.data.images import read_picture
 from mindeye.data.splits import SPLITS, check_disjoint
+from mindeye.data.tables import read_table
 from mindeye.data.trials import complete_trials
-from mindeye.datasets.file_formats import read_table
 from mindeye.datasets.recording import Recording
 from mindeye.datasets.tar_index import Sample, find_shards, index_shard
 from mindeye.errors import DataError

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mindeye.data.images import as_picture, read_picture
 from mindeye.data.splits import SPLITS, check_disjoint
 from mindeye.data.subject import Subject
+from mindeye.data.tables import read_table
 from mindeye.data.trials import as_trials, read_trials
 from mindeye.datasets.arrays import (
     find_stimuli,
@@ -24,7 +25,6 @@ from mindeye.datasets.arrays import (
     open_betas,
     recording_of,
 )
-from mindeye.datasets.file_formats import read_table
 from mindeye.datasets.recording import ReadPictures
 from mindeye.errors import ConfigError, DataError
 from mindeye.preparation.config import PrepareConfig

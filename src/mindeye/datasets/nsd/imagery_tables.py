@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mindeye.datasets.file_formats import load_mat, read_table
+from mindeye.data.tables import read_table
+from mindeye.datasets.file_formats import load_mat
 from mindeye.datasets.nsd.layout import require_file
 from mindeye.datasets.picture_folder import is_inside
 from mindeye.errors import DataError

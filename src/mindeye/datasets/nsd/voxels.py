@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mindeye.datasets.file_formats import read_volume
+from mindeye.datasets.file_formats import read_volume, whole_labels
 from mindeye.datasets.nsd.layout import GRIDS, NsdPaths, VoxelsConfig, parse_rois, require_file
 from mindeye.errors import DataError
 
@@ -38,7 +38,7 @@ def grid_of_region(paths: NsdPaths, config: VoxelsConfig) -> tuple[Grid, Path]:
 
 
 def _on_grid(path: Path, what: str, grid: Grid) -> NDArray[np.float32]:
-    volume = read_volume(require_file(path, what), what)
+    volume = whole_labels(read_volume(require_file(path, what), what))
     if volume.shape != grid:
         raise DataError(
             f"{path} is on a grid of {describe_grid(volume.shape)}, the betas on one of "
