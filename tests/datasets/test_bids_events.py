@@ -122,7 +122,7 @@ def test_session_labels_that_are_no_numbers_are_ranked_naturally() -> None:
         ([(3, 1, "x", "a.png"), (3.0, 1, "x", "b.png")], "", "two stimuli at onset 3"),
         ([(0, 1, "x")], "onset\tduration\ttrial_type", "no column stim_file"),
         ([(0, 1, "x", "n/a")], "", "names no stimulus"),
-        ([(0, 1, "x", "a.png", 4, 5, 6), (0, 1, "x", "a", 4, 5, 6, 7, 8)], "", "line 2 has 7 cells"),
+        ([(0, 1, "x", "a.png", 4, 5, 6), (0, 1, "x", "a", 4, 5, 6, 7, 8)], "", "has 7 cells"),
     ],
 )
 def test_malformed_events_are_named(
