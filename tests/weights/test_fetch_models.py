@@ -322,6 +322,8 @@ def test_the_users_token_goes_to_no_mirror(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch(hub, tmp_path / "mirror", CLIP)
     assert set(hub.tokens) == {None}
+    template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     fetch(hub, tmp_path / "hub", CLIP)
     assert "Bearer hf_secret" in hub.tokens
