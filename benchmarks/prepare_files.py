@@ -21,7 +21,12 @@ from mindeye.config.fingerprints import config_dict
 from mindeye.datasets.nsd.betas import KEY
 from mindeye.datasets.nsd.design import MOST_REPEATS
 from mindeye.datasets.nsd.layout import BETA_SCALE, MARKER, SUBJECTS, NsdPaths
-from mindeye.datasets.nsd.miniature_files import Drawn, refuse_real_tree, write_design, write_nifti
+from mindeye.datasets.nsd.miniature_files import (
+    RandomDesign,
+    refuse_real_tree,
+    write_design,
+    write_nifti,
+)
 from mindeye.datasets.nsd.pictures import PICTURES
 from mindeye.errors import UsageError
 from mindeye.files import atomic_path, read_json, write_json
@@ -123,7 +128,7 @@ def make_tree(root: Path, config: TreeConfig) -> bool:
     return True
 
 
-def _draw_design(config: TreeConfig, rng: np.random.Generator) -> Drawn:
+def _draw_design(config: TreeConfig, rng: np.random.Generator) -> RandomDesign:
     """Draw the order of as many trials as there are, and every subject's list of pictures."""
     places = np.repeat(np.arange(config.pictures), MOST_REPEATS)
     order = rng.permutation(places)[: config.sessions * config.trials]
@@ -132,10 +137,10 @@ def _draw_design(config: TreeConfig, rng: np.random.Generator) -> Drawn:
     pool = rng.permutation(shared + SUBJECTS * private)
     own = pool[shared:].reshape(SUBJECTS, private)
     lists = np.concatenate([np.tile(np.sort(pool[:shared]), (SUBJECTS, 1)), own], axis=1)
-    return Drawn(order.astype(np.int64), lists.astype(np.int64), shared, len(pool))
+    return RandomDesign(order.astype(np.int64), lists.astype(np.int64), shared, len(pool))
 
 
-def _write_pictures(path: Path, design: Drawn, cells: NDArray[np.uint8], size: int) -> None:
+def _write_pictures(path: Path, design: RandomDesign, cells: NDArray[np.uint8], size: int) -> None:
     """Write `nsd_stimuli.hdf5`; pictures of other subjects' lists are black and take no room."""
     rows = design.images[0]
     shape = (size, size, 3)

@@ -132,17 +132,17 @@ def find_events(root: Path, subject: str, config: EventsConfig) -> list[EventsFi
 def _check_runs(files: list[EventsFile], folder: Path, config: EventsConfig) -> None:
     absent = sorted(set(config.bids_sessions) - {f.session for f in files})
     if not files or absent:
-        wanted = f"task {config.task!r}" if config.task else "any task"
+        expected = f"task {config.task!r}" if config.task else "any task"
         raise DataError(
-            f"no *_events.tsv of {wanted}{f' and session {absent[0]!r}' if absent else ''} in "
+            f"no *_events.tsv of {expected}{f' and session {absent[0]!r}' if absent else ''} in "
             f"{folder}; they are expected in func/ or ses-*/func/"
         )
     tasks = sorted({f.task for f in files})
     if len(tasks) > 1:
         raise DataError(f"{folder} has the tasks {tasks}; choose one, their order is not known")
-    seen: dict[tuple[str, int], Path] = {}
+    paths: dict[tuple[str, int], Path] = {}
     for file in files:
-        other = seen.setdefault((file.session, file.run), file.path)
+        other = paths.setdefault((file.session, file.run), file.path)
         if other != file.path:
             raise DataError(f"{other.name} and {file.path.name} are events of one and the same run")
 

@@ -177,7 +177,7 @@ def session_trials(
 
 
 def shared_test_sets(
-    design: Design, subject: int, per_session: int, seen: set[int]
+    design: Design, subject: int, per_session: int, shown_ids: set[int]
 ) -> dict[str, tuple[str, ...]]:
     """Return the test sets that people take from the shared pictures, each by its definition.
 
@@ -205,7 +205,7 @@ def shared_test_sets(
         Number of the subject, from 1.
     per_session
         Trials of a session.
-    seen
+    shown_ids
         73k indices that have a trial in the sessions present; others are left out.
 
     Returns
@@ -221,7 +221,7 @@ def shared_test_sets(
     sets = {}
     for name, positions in chosen.items():
         ids = sorted(int(i) for i in design.images[subject - 1][positions])
-        sets[name] = tuple(str(i) for i in ids if i in seen)
+        sets[name] = tuple(str(i) for i in ids if i in shown_ids)
     return sets
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
-from mindeye.datasets.nsd.fetch_list import FetchConfig, Wanted, wanted_files
+from mindeye.datasets.nsd.fetch_list import FetchConfig, FileRequest, files_to_fetch
 from mindeye.errors import DataError, UsageError
 from mindeye.progress import bytes_bar, track
 from mindeye.weights.download import (
@@ -116,12 +116,12 @@ def fetch_nsd(
 
 def _estimated(config: FetchConfig, tell: Tell) -> FetchSummary:
     """List what would be downloaded from what is known without a connection."""
-    files = wanted_files(config)
+    files = files_to_fetch(config)
     present = [w.key for w in files if not w.listed and target_of(config.root, w.key).is_file()]
-    missing = [wanted for wanted in files if wanted.key not in present]
+    missing = [request for request in files if request.key not in present]
     rows = [(w.key + "*" * w.listed, f"about {bytes_text(w.about)}") for w in missing]
     _tell_list(config, rows, present, tell)
-    total = sum(wanted.about for wanted in missing)
+    total = sum(request.about for request in missing)
     tell(f"{_count(missing)}, about {bytes_text(total)}; nothing was downloaded")
     return FetchSummary(tuple(w.key for w in missing), tuple(present), bytes_wanted=total)
 
@@ -130,10 +130,10 @@ def _download(config: FetchConfig, tell: Tell, wait: Callable[[float], None]) ->
     """Compare bucket and root, list what is missing, check the space and download."""
     missing: dict[str, RemoteFile] = {}
     present, skipped = [], []
-    for wanted in track(wanted_files(config), "list"):
-        found = _announced(config, wanted)
+    for request in track(files_to_fetch(config), "list"):
+        found = _announced(config, request)
         if not found:
-            skipped.append(wanted.key)
+            skipped.append(request.key)
         for key, file in found.items():
             target = target_of(config.root, key)
             if target.is_file() and target.stat().st_size == file.size:
@@ -145,11 +145,11 @@ def _download(config: FetchConfig, tell: Tell, wait: Callable[[float], None]) ->
         tell(f"  skipped, not in the bucket: {key}")
     total = sum(file.size for file in missing.values())
     targets = {key: target_of(config.root, key) for key in missing}
-    kept = {key: kept_bytes(file, targets[key]) for key, file in missing.items()}
-    done = sum(kept.values())
+    present_bytes = {key: kept_bytes(file, targets[key]) for key, file in missing.items()}
+    done = sum(present_bytes.values())
     tell(f"{_count(missing)}, {bytes_text(total)}, {bytes_text(done)} of it here from before")
     check_space(
-        {targets[key]: file.size - kept[key] for key, file in missing.items()},
+        {targets[key]: file.size - present_bytes[key] for key, file in missing.items()},
         "choose fewer --sessions or another --root",
     )
     with bytes_bar("fetch", total=total, done=done) as bar:
@@ -178,21 +178,21 @@ def target_of(root: Path, key: str) -> Path:
     return root.joinpath(*parts)
 
 
-def _announced(config: FetchConfig, wanted: Wanted) -> dict[str, RemoteFile]:
+def _announced(config: FetchConfig, request: FileRequest) -> dict[str, RemoteFile]:
     """Return the files behind one entry of the list by key, none where an optional one is gone."""
     bucket = f"{config.endpoint.rstrip('/') or AMAZON}/{BUCKET}"
     try:
-        if wanted.listed:
-            return _listed(bucket, wanted.key)
-        return {wanted.key: announced(f"{bucket}/{quote(wanted.key)}", timeout=TIMEOUT)}
+        if request.listed:
+            return _listed(bucket, request.key)
+        return {request.key: announced(f"{bucket}/{quote(request.key)}", timeout=TIMEOUT)}
     except AbsentError as error:
-        if wanted.required:
+        if request.required:
             raise AbsentError(
                 f"{error}; maybe this version or format of betas does not exist for this subject "
                 "(--betas, --file-format), or --endpoint holds only a part of NSD"
             ) from error
     except RefusedError as error:
-        if wanted.required:
+        if request.required:
             raise RefusedError(
                 f"{error}; NSD has held listed files back before (the last core sessions until "
                 "August 2023, NSD Data Manual): leave them out with --sessions"

@@ -118,7 +118,7 @@ class FetchConfig:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FileRequest:
     """A file, or with `listed` every file whose key starts like this.
 
     Parameters
@@ -139,7 +139,7 @@ class Wanted:
     listed: bool = False
 
 
-def wanted_files(config: FetchConfig) -> list[Wanted]:
+def files_to_fetch(config: FetchConfig) -> list[FileRequest]:
     """Return what to download, small files first so that mistakes show early."""
     subject, version = config.subject_name, config.betas
     design = "nsddata/experiments/nsd"
@@ -147,24 +147,24 @@ def wanted_files(config: FetchConfig) -> list[Wanted]:
     betas = f"nsddata_betas/ppdata/{subject}/func1pt8mm"
     ending = "hdf5" if config.file_format == "hdf5" else "nii.gz"
     files = [
-        Wanted(f"{design}/nsd_expdesign.mat", 1_000_000),
-        Wanted(f"{design}/nsd_stim_info_merged.csv", 16_000_000, required=False),
-        Wanted(f"{rois}/nsdgeneral.nii.gz", SMALL),
-        *(Wanted(f"{rois}/{name}.nii.gz", SMALL, required=False) for name in OPTIONAL_ROIS),
-        Wanted(f"{betas}/{version}/ncsnr.nii.gz", 2_000_000, required=False),
+        FileRequest(f"{design}/nsd_expdesign.mat", 1_000_000),
+        FileRequest(f"{design}/nsd_stim_info_merged.csv", 16_000_000, required=False),
+        FileRequest(f"{rois}/nsdgeneral.nii.gz", SMALL),
+        *(FileRequest(f"{rois}/{name}.nii.gz", SMALL, required=False) for name in OPTIONAL_ROIS),
+        FileRequest(f"{betas}/{version}/ncsnr.nii.gz", 2_000_000, required=False),
     ]
     for extra, others in (("synthetic", _synthetic), ("imagery", _imagery)):
         if getattr(config, extra):
             # The folder's name repeats the version after a prefix of its own.
             name = f"nsd{extra}{version}/betas_nsd{extra}.{ending}"
-            files += [*others(config), Wanted(f"{betas}/{name}", _betas_bytes(config, extra))]
+            files += [*others(config), FileRequest(f"{betas}/{name}", _betas_bytes(config, extra))]
     size = _betas_bytes(config, "core")
     files += [
-        Wanted(f"{betas}/{version}/betas_session{number:02d}.{ending}", size)
+        FileRequest(f"{betas}/{version}/betas_session{number:02d}.{ending}", size)
         for number in config.session_numbers
     ]
     if not config.no_stimuli:
-        files.append(Wanted(f"{PICTURES}/nsd/nsd_stimuli.hdf5", PICTURE_BYTES))
+        files.append(FileRequest(f"{PICTURES}/nsd/nsd_stimuli.hdf5", PICTURE_BYTES))
     return files
 
 
@@ -175,21 +175,21 @@ def _betas_bytes(config: FetchConfig, experiment: str) -> int:
     return size if config.file_format == "hdf5" else round(size * NIFTI_SHARE)
 
 
-def _synthetic(config: FetchConfig) -> list[Wanted]:
+def _synthetic(config: FetchConfig) -> list[FileRequest]:
     """NSD-synthetic: 220 grey pictures for all, 64 coloured ones for each subject."""
     pictures = f"{PICTURES}/nsdsynthetic"
     colour = f"{pictures}/nsdsynthetic_colorstimuli_{config.subject_name}.hdf5"
     return [
-        Wanted("nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat", SMALL),
-        Wanted(f"{pictures}/nsdsynthetic_stimuli.hdf5", 214_000_000),
-        Wanted(colour, 187_000_000, required=False),
+        FileRequest("nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat", SMALL),
+        FileRequest(f"{pictures}/nsdsynthetic_stimuli.hdf5", 214_000_000),
+        FileRequest(colour, 187_000_000, required=False),
     ]
 
 
-def _imagery(config: FetchConfig) -> list[Wanted]:
+def _imagery(config: FetchConfig) -> list[FileRequest]:
     """NSD-imagery: design matrices and target pictures lie together under `experiments`."""
     behaviour = f"nsddata/bdata/nsdimagery/nsdimagery_{config.subject_name}_"
     sizes = {"nsddata/experiments/nsdimagery/": 9_000_000, behaviour: SMALL}
     if not config.no_stimuli:
         sizes[f"{PICTURES}/nsdimagery/"] = 614_000_000
-    return [Wanted(key, size, required=False, listed=True) for key, size in sizes.items()]
+    return [FileRequest(key, size, required=False, listed=True) for key, size in sizes.items()]

@@ -228,7 +228,9 @@ def _write(root: Path, simulations: list[Simulation], order: Ints, config: Minia
         files.write_betas(own, place, simulation, rng, file_format=config.file_format)
 
 
-def _draw_design(order: Ints, config: MiniatureConfig, rng: np.random.Generator) -> files.Drawn:
+def _draw_design(
+    order: Ints, config: MiniatureConfig, rng: np.random.Generator
+) -> files.RandomDesign:
     """Give every picture a place in the lists and a 73k index, all from 0."""
     train = config.pictures - config.shared
     private = SUBJECTS * train
@@ -237,4 +239,4 @@ def _draw_design(order: Ints, config: MiniatureConfig, rng: np.random.Generator)
     own = pool[config.shared : config.shared + private].reshape(SUBJECTS, train)
     lists = np.concatenate([np.tile(shared, (SUBJECTS, 1)), own], axis=1)
     positions = np.where(order < train, order + config.shared, order - train)
-    return files.Drawn(positions, lists.astype(np.int64), config.shared, len(pool))
+    return files.RandomDesign(positions, lists.astype(np.int64), config.shared, len(pool))

@@ -38,7 +38,7 @@ AREAS = 7
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RandomDesign:
     """A trial order, counted from 0.
 
     Parameters
@@ -97,16 +97,16 @@ def place_voxels(subject: int, simulation: Simulation, rng: np.random.Generator)
     return Place(grid, region.reshape(grid))
 
 
-def write_design(path: Path, drawn: Drawn, *, trials: int) -> None:
+def write_design(path: Path, design: RandomDesign, *, trials: int) -> None:
     """Write `nsd_expdesign.mat`: all but `stimpattern` (blank trials), doubles, from 1."""
-    repeat = pd.Series(drawn.order).groupby(drawn.order).cumcount().to_numpy()
+    repeat = pd.Series(design.order).groupby(design.order).cumcount().to_numpy()
     session = np.arange(len(repeat)) // trials
     counts = np.zeros((MOST_REPEATS, int(session[-1]) + 1))
     np.add.at(counts, (repeat, session), 1)
     content = {
-        "masterordering": drawn.order[None] + 1.0,
-        "subjectim": drawn.images + 1.0,
-        "sharedix": drawn.images[:1, : drawn.shared] + 1.0,
+        "masterordering": design.order[None] + 1.0,
+        "subjectim": design.images + 1.0,
+        "sharedix": design.images[:1, : design.shared] + 1.0,
         "basiccnt": counts,
     }
     with atomic_path(path) as temporary:

@@ -69,7 +69,7 @@ def read_nsd(root: Path, config: NsdConfig) -> Recording:
     voxels = choose_voxels(paths, config, grid, least_ceiling=config.min_noise_ceiling)
     trials = session_trials(design, config.subject, list(files), first.trials)
     stimuli = _stimulus_table(design, config.subject, trials)
-    seen = {int(i) for i in stimuli["stimulus_id"]}
+    shown_ids = {int(i) for i in stimuli["stimulus_id"]}
     _check_count(paths.stimuli, design)
     betas = [file.path for file in files.values()]
     info = {
@@ -98,7 +98,7 @@ def read_nsd(root: Path, config: NsdConfig) -> Recording:
         inputs=(*betas, *used_files(paths, config), paths.design, paths.stimuli),
         info=info,
         saturation=SATURATION,
-        test_sets=shared_test_sets(design, config.subject, first.trials, seen),
+        test_sets=shared_test_sets(design, config.subject, first.trials, shown_ids),
     )
 
 
