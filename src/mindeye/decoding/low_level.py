@@ -87,9 +87,9 @@ class LowLevelDecoder(NetworkDecoder[Floats]):
         """
         if isinstance(betas, Subject):
             images = betas.pictures_of(betas.splits["test"])
-        seen = to_images(np.asarray(images))
-        drawn = resize(to_images(self.draw(betas)), seen.shape[-1])
-        return float(pixcorr(drawn, seen, size=None).mean())
+        truth = to_images(np.asarray(images))
+        prediction = resize(to_images(self.draw(betas)), truth.shape[-1])
+        return float(pixcorr(prediction, truth, size=None).mean())
 
     def _predict(self, betas: Floats, ids: list[str]) -> Floats:
         device = next(self.model_.parameters()).device

@@ -41,7 +41,7 @@ SAMPLED_AT_ONCE = 2048
 Passing = Callable[[str, Iterable[Tensor]], Iterable[Tensor]]
 
 
-class Drawn(NamedTuple):
+class DrawnImages(NamedTuple):
     """Images of one system.
 
     Attributes
@@ -140,12 +140,12 @@ class Reconstructor(BaseEstimator):  # type: ignore[misc]
         generator = self._generator(prediction, options, spaces)
         low = self._start(prediction, start) if generator.uses_start else None
         name = "high" if low is None else "both"
-        found = draw_systems(
+        images = draw_systems(
             prediction, generator, spaces, options, systems=[name], low=low, seed=self.seed
         )[name]
         if options.blend and low is not None:
-            return blended(found.pictures, low, spaces, options.blend)
-        return found.pictures
+            return blended(images.pictures, low, spaces, options.blend)
+        return images.pictures
 
     def _start(self, prediction: Prediction, start: NDArray[np.floating] | None) -> Tensor | None:
         if start is not None:
@@ -166,10 +166,12 @@ class Reconstructor(BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.generator, str):
             return self.generator
         assert prediction.decoder is not None
-        found = generator_of(self.generator, spaces, options, prediction.decoder.reference_images())
-        if found is None:
+        generator = generator_of(
+            self.generator, spaces, options, prediction.decoder.reference_images()
+        )
+        if generator is None:
             raise ConfigError("generator is none, so there is nothing to draw with; give a name")
-        return found
+        return generator
 
 
 def generator_of(
@@ -197,7 +199,7 @@ def draw_systems(
     low: Tensor | None,
     seed: int,
     passing: Passing = lambda name, batches: batches,
-) -> dict[str, Drawn]:
+) -> dict[str, DrawnImages]:
     """Draw `high` (from noise) and `both` (from the low level) of the same samples and noise.
 
     Parameters
@@ -224,7 +226,7 @@ def draw_systems(
     draws = 1 if options.pick == "first" else options.candidates
     seeds = candidate_seeds(seed, len(prediction), draws, purpose=1)
     choice = Choice(spaces.encoder, draws, options.pick)
-    found: dict[str, list[Drawn]] = {name: [] for name in systems}
+    parts_of: dict[str, list[DrawnImages]] = {name: [] for name in systems}
     for group in _groups(len(prediction), draws, options.batch_size):
         part = seeds[group.start * draws : group.stop * draws]
         samples = prediction.decoder.sample(prediction[group], part)
@@ -242,8 +244,8 @@ def draw_systems(
                 name=name,
             )
             picked = pick_streamed(passing(name, batches), brain, choice)
-            found[name] += [_as_pictures(one) for one in picked]
-    return {name: _joined(parts) for name, parts in found.items()}
+            parts_of[name] += [_as_pictures(one) for one in picked]
+    return {name: _joined(parts) for name, parts in parts_of.items()}
 
 
 def blended(
@@ -259,12 +261,12 @@ def blended(
     )
 
 
-def _as_pictures(found: Reconstructions) -> Drawn:
-    return Drawn(to_pictures(found.images), found.pick.numpy(), found.scores.numpy())
+def _as_pictures(result: Reconstructions) -> DrawnImages:
+    return DrawnImages(to_pictures(result.images), result.pick.numpy(), result.scores.numpy())
 
 
-def _joined(parts: list[Drawn]) -> Drawn:
-    return Drawn(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+def _joined(parts: list[DrawnImages]) -> DrawnImages:
+    return DrawnImages(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def _groups(stimuli: int, draws: int, batch_size: int) -> Iterator[slice]:
