@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_
 
 from mindeye.errors import ConfigError
 
-SHOWN = 80
+QUOTED = 80
 """Characters of a refused value that a message repeats."""
 
 
@@ -56,7 +56,7 @@ class Bound:
         over = value > self.low if self.above else value >= self.low
         return over and (value < self.high if self.below else value <= self.high)
 
-    def wanted(self, kind: type) -> str:
+    def description(self, kind: type) -> str:
         """Say in words what a value must be."""
         if kind is int:
             return f"a whole number from {self.low} to {self.high}"
@@ -192,28 +192,30 @@ def check_value(field: str, hint: Any, value: Any) -> None:
     kind, names = base_type(hint), allowed_names(hint)
     if names is not None:
         if value not in names:
-            raise FieldError(field, f"is {shown(value)}; it must be one of {_listed(names)}")
+            raise FieldError(field, f"is {quoted(value)}; it must be one of {_listed(names)}")
     elif kind in (int, float):
         _check_number(field, kind, bounds_of(hint), value)
     elif (kind in (bool, str) or is_dataclass(kind)) and not isinstance(value, kind):
         word = {bool: "true or false", str: "text"}.get(kind, f"a {kind.__name__}")
-        raise FieldError(field, f"is {shown(value)}; it must be {word}")
+        raise FieldError(field, f"is {quoted(value)}; it must be {word}")
 
 
 def _check_number(field: str, kind: type, bounds: list[Bound], value: Any) -> None:
     number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
     if not number or not (math.isfinite(value) or kind is int):
-        wanted = bounds[0].wanted(kind) if bounds else "a whole number" if kind is int else "finite"
-        raise FieldError(field, f"is {shown(value)}; it must be {wanted}")
+        expected = (
+            bounds[0].description(kind) if bounds else "a whole number" if kind is int else "finite"
+        )
+        raise FieldError(field, f"is {quoted(value)}; it must be {expected}")
     for bound in bounds:
         if not bound.holds(value):
-            raise FieldError(field, f"is {shown(value)}; it must be {bound.wanted(kind)}")
+            raise FieldError(field, f"is {quoted(value)}; it must be {bound.description(kind)}")
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Return a refused value as a message repeats it, cut where it is long."""
     text = " ".join(repr(value).split())
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
 def _listed(names: tuple[str, ...]) -> str:

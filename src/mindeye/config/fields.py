@@ -21,7 +21,7 @@ from mindeye.config.bounds import (
     allowed_names,
     base_type,
     check_value,
-    shown,
+    quoted,
     typed_fields,
 )
 from mindeye.errors import ConfigError
@@ -112,10 +112,10 @@ def _several(name: str, kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     if isinstance(value, (list, tuple)) and len(value) == 1 and str(value[0]).startswith("["):
         value = yaml.safe_load(value[0])
     if not isinstance(value, (list, tuple)):
-        raise FieldError(name, f"is {shown(value)}; it must be a list")
+        raise FieldError(name, f"is {quoted(value)}; it must be a list")
     each = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else list(kinds)
     if len(each) != len(value):
-        raise FieldError(name, f"is {shown(value)}; it must be {len(each)} values")
+        raise FieldError(name, f"is {quoted(value)}; it must be {len(each)} values")
     return tuple(convert(name, kind, item) for kind, item in zip(each, value, strict=True))
 
 
