@@ -63,12 +63,12 @@ class ArrayWriter:
         self.sha256 = hashlib.sha256()
         self.kept_at = time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = self._known()
-        if known is None:
+        record = self._earlier_record()
+        if record is None:
             self.record.unlink(missing_ok=True)
             self.file: BinaryIO = self.part.open("wb", buffering=0)
             return
-        self.done, self.shape = int(known["done"]), tuple(known["shape"])
+        self.done, self.shape = int(record["done"]), tuple(record["shape"])
         self.file = self.part.open("r+b", buffering=0)
         self._header()
         # Whatever lies behind the rows that were kept may be torn.
@@ -113,14 +113,14 @@ class ArrayWriter:
         self.part.unlink(missing_ok=True)
         self.record.unlink(missing_ok=True)
 
-    def _known(self) -> dict[str, Any] | None:
+    def _earlier_record(self) -> dict[str, Any] | None:
         """Return the record of an earlier process that wrote the same array."""
         if self.identity is None or not self.part.is_file():
             return None
         with contextlib.suppress(OSError, ValueError):
-            known = read_json(self.record)
-            if isinstance(known, dict) and known.get("of") == self.identity and known["done"]:
-                return known
+            record = read_json(self.record)
+            if isinstance(record, dict) and record.get("of") == self.identity and record["done"]:
+                return record
         return None
 
     def _header(self) -> None:

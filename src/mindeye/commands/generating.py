@@ -125,20 +125,20 @@ def _tokens(name: str) -> Literal["all", "pooled"]:
 
 def _completed(config: GenerateConfig, found: EmbeddingFile) -> GenerateConfig:
     """Fill in what was not said: from the export, or the zoo's own for the zoo's generator."""
-    told = {part: found.description.get(part) or {} for part in ("encoder", "vae")}
+    stated = {part: found.description.get(part) or {} for part in ("encoder", "vae")}
     own = "zoo" if config.generator == "zoo" else ""
-    encoder = config.encoder or str(told["encoder"].get("name", own))
+    encoder = config.encoder or str(stated["encoder"].get("name", own))
     if not encoder:
         raise UsageError(
             "whose embeddings are these? name their encoder with --encoder, as in a run's "
             "targets.encoder"
         )
-    tokens = config.tokens or told["encoder"].get("which")
+    tokens = config.tokens or stated["encoder"].get("which")
     if tokens not in ("all", "pooled"):
         single = found.array.ndim == 2 or found.array.shape[1] == 1
         whole = config.generator == "zoo" or encoder.startswith("pixels")
         tokens = "pooled" if single and not whole else "all"
-    vae = config.vae or str(told["vae"].get("name", own))
+    vae = config.vae or str(stated["vae"].get("name", own))
     if not vae and config.start:
         raise UsageError("whose latents are those of --start? name their autoencoder with --vae")
     vae = vae or NO_VAE

@@ -74,8 +74,8 @@ class Nearness:
         if few <= ROUNDING:  # copies within training say nothing of distinct pictures
             return ROUNDING
         power = np.log(0.5 / 0.05) / max(float(np.log(half / few)), 1e-9)
-        wanted = FALSE_COPIES / len(self.similarity)
-        return float(max(min(COPY * half, few * (wanted / 0.05) ** (1 / power)), ROUNDING))
+        level = FALSE_COPIES / len(self.similarity)
+        return float(max(min(COPY * half, few * (level / 0.05) ** (1 / power)), ROUNDING))
 
     @property
     def copies(self) -> NDArray[np.bool_]:
@@ -108,18 +108,18 @@ def nearness(
         If there are too few pictures, or test and training have other features.
     """
     total = len(training)
-    seen = flat_rows(test, "test")
+    features = flat_rows(test, "test")
     if total < 3:
         raise DataError(f"nearness needs at least 3 training pictures, got {total}")
     own = np.sort(rng.choice(total, size=min(total, references), replace=False))
     mean = training_mean(training)
-    if seen.shape[1] != len(mean):
-        raise DataError(f"test pictures have {seen.shape[1]} features, training {len(mean)}")
-    queries = unit_rows(seen - mean)
+    if features.shape[1] != len(mean):
+        raise DataError(f"test pictures have {features.shape[1]} features, training {len(mean)}")
+    queries = unit_rows(features - mean)
     others = unit_rows(flat_rows(training[own], "training") - mean)
     best, within = np.full(len(queries), -np.inf), np.full(len(own), -np.inf)
     nearest = np.zeros(len(queries), dtype=np.int64)
-    for start in track(range(0, total, BLOCK), "nearest", shown=total * seen.size > 2e10):
+    for start in track(range(0, total, BLOCK), "nearest", shown=total * features.size > 2e10):
         block = unit_rows(flat_rows(training[start : start + BLOCK], "training") - mean)
         alike = queries @ block.T
         top = alike.argmax(axis=1)

@@ -138,16 +138,16 @@ def prior_loss(
         x_t, times, condition, keep_condition=keep_condition, keep_target=keep_target
     )
     if predicts == "x0":
-        wanted = target
+        truth = target
     elif predicts == "noise":
-        wanted = noise
+        truth = noise
     elif predicts == "v":
-        wanted = schedule.velocity(target, times, noise)
+        truth = schedule.velocity(target, times, noise)
     else:
         raise ValueError(f"predicts is {predicts!r}; known: x0, noise, v")
     if loss not in _LOSSES:
         raise ValueError(f"loss is {loss!r}; known: {', '.join(_LOSSES)}")
-    return PriorLoss(_LOSSES[loss](prediction, wanted), prediction)
+    return PriorLoss(_LOSSES[loss](prediction, truth), prediction)
 
 
 class Guided:

@@ -99,8 +99,10 @@ def _load(folder: Path) -> Published:
     try:
         return load_imported(folder)
     except CheckpointError as error:
-        told = str(error)
-        raise CheckpointError(told if str(folder) in told else f"{folder}: {told}") from error
+        message = str(error)
+        raise CheckpointError(
+            message if str(folder) in message else f"{folder}: {message}"
+        ) from error
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder}/config.json is torn: {error}; import it again") from error
 

@@ -51,7 +51,7 @@ def _metrics(points: Sequence[Point]) -> list[str]:
     return list(dict.fromkeys(p.metric for p in points))
 
 
-def _drawn(panels: Sequence[DotPanel | None]) -> list[DotPanel]:
+def _present(panels: Sequence[DotPanel | None]) -> list[DotPanel]:
     return [panel for panel in panels if panel is not None]
 
 
@@ -125,7 +125,7 @@ def nearness(points: Sequence[Point]) -> Figures:
             [Entry(_STRATA.get(p.condition, p.condition), p, i == 0) for i, p in enumerate(near)],
         )
     )
-    return Figures(panels=_drawn(panels), notes=notes)
+    return Figures(panels=_present(panels), notes=notes)
 
 
 _STRATA = {
@@ -162,7 +162,7 @@ def clusters(points: Sequence[Point]) -> Figures:
                 entries.append(Entry(f"{system_name(name)}, {label}", p, main, i == 0))
         by = control.removeprefix("same_cluster_of_")
         panels.append(condition_panel(f"Two-way, within clusters of {by}", entries))
-    return Figures(panels=_drawn(panels))
+    return Figures(panels=_present(panels))
 
 
 def regions(points: Sequence[Point]) -> Figures:
@@ -188,7 +188,7 @@ def regions(points: Sequence[Point]) -> Figures:
                 for i, name in enumerate(here)
             ]
         panels.append(condition_panel(described(metric).title, entries) if selected else None)
-    return Figures(panels=_drawn(panels))
+    return Figures(panels=_present(panels))
 
 
 def _region(condition: str) -> str:
@@ -242,7 +242,7 @@ def candidates(points: Sequence[Point]) -> Figures:
         if sd is not None:
             spread = number(sd.value, scale)
             notes.append(f"{title}: candidates of one stimulus differ by {spread} (SD).")
-    return Figures(panels=_drawn(panels), notes=notes)
+    return Figures(panels=_present(panels), notes=notes)
 
 
 def conditions(points: Sequence[Point]) -> Figures:
@@ -252,4 +252,4 @@ def conditions(points: Sequence[Point]) -> Figures:
     main = preferred_system(_systems(selected, metric))
     entries = [Entry(p.condition, p, p.system == main) for p in selected if p.system == main]
     title = f"{described(metric).title}: {system_name(main)}" if main else metric
-    return Figures(panels=_drawn([condition_panel(title, entries)]))
+    return Figures(panels=_present([condition_panel(title, entries)]))

@@ -90,12 +90,12 @@ def score_rows(
     g = max(1, memory // 4 // (4 * width))
     for first in range(0, len(queries), q):
         block = slice(first, min(first + q, len(queries)))
-        wanted = _unit(_read(queries, block))
+        block_rows = _unit(_read(queries, block))
         # One place for all scores: small results between large blocks would pin those in the heap.
-        scores = wanted.new_empty((len(wanted), len(gallery)))
+        scores = block_rows.new_empty((len(block_rows), len(gallery)))
         for start in range(0, len(gallery), g):
             tile = slice(start, min(start + g, len(gallery)))
-            scores[:, tile] = wanted @ _unit(_read(gallery, tile).to(wanted.dtype)).T
+            scores[:, tile] = block_rows @ _unit(_read(gallery, tile).to(block_rows.dtype)).T
         yield block, scores
 
 

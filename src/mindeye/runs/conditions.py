@@ -112,16 +112,16 @@ def _predict_trials(work: Workspace, model: HighLevel) -> None:
 
 
 def _predict_regions(work: Workspace, model: HighLevel) -> None:
-    folder, found = work.folder / "conditions", regions_of(work.subject.voxels)
+    folder, regions = work.folder / "conditions", regions_of(work.subject.voxels)
     betas = torch.from_numpy(work.test_betas)
-    mean = torch.from_numpy(training_mean(work)) if found else torch.empty(0)
-    looked_at = list(enumerate(found[:MOST_REGIONS]))
-    jobs = [(n, *form) for n, region in looked_at for form in _kept(work, n, region)]
-    for number, form, kept in track(jobs, "regions"):
-        part = torch.where(torch.from_numpy(kept), betas, mean)
+    mean = torch.from_numpy(training_mean(work)) if regions else torch.empty(0)
+    looked_at = list(enumerate(regions[:MOST_REGIONS]))
+    jobs = [(n, *form) for n, region in looked_at for form in _forms(work, n, region)]
+    for number, form, voxels in track(jobs, "regions"):
+        part = torch.where(torch.from_numpy(voxels), betas, mean)
         _write(work, model, part, folder / "regions" / f"{number:03d}_{form}.npy")
     records = [_record(region) | {"number": number} for number, region in looked_at]
-    left_out = [_record(region) for region in found[MOST_REGIONS:]]
+    left_out = [_record(region) for region in regions[MOST_REGIONS:]]
     content = {"stimulus_ids": work.test_ids, "regions": records, "left_out": left_out}
     write_json(folder / "regions.json", content)
 
@@ -130,11 +130,11 @@ def _record(region: Region) -> dict[str, Any]:
     return {"label": region.label, "voxels": int(region.inside.sum())}
 
 
-def _kept(work: Workspace, number: int, region: Region) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _forms(work: Workspace, number: int, region: Region) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield the name of every form and the voxels (V,) that keep their betas in it."""
     rng = np.random.default_rng([work.config.seed, RANDOM_VOXELS, number])
-    drawn = random_set(int(region.inside.sum()), len(region.inside), rng)
-    yield from zip(FORMS, (region.inside, ~region.inside, drawn, ~drawn), strict=True)
+    random = random_set(int(region.inside.sum()), len(region.inside), rng)
+    yield from zip(FORMS, (region.inside, ~region.inside, random, ~random), strict=True)
 
 
 def training_mean(work: Workspace) -> NDArray[np.float32]:

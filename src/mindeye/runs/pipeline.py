@@ -58,7 +58,7 @@ def _trained(config: C) -> C:
     return replace(config, optim=optim, prior=prior)
 
 
-def _drawn(config: RunConfig) -> dict[str, Any]:
+def _drawing(config: RunConfig) -> dict[str, Any]:
     """Return what pictures depend on: not whether the candidates that were not picked are kept."""
     content = config_dict(config.reconstruct)
     del content["keep_candidates"]
@@ -99,7 +99,7 @@ STAGES: dict[str, Stage] = {
     "reconstruct": Stage(
         reconstruct,
         ("predict", "ridge"),
-        lambda c: [config_hash(_drawn(c), c.high.prior), c.seed],
+        lambda c: [config_hash(_drawing(c), c.high.prior), c.seed],
     ),
     "evaluate": Stage(
         evaluate,

@@ -200,11 +200,11 @@ def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
     return Workspace(folder, config, permuted_subject(subject, config.permutation), processes)
 
 
-def _same_run(known: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+def _same_run(known: dict[str, Any], expected: dict[str, Any], folder: Path) -> None:
     different = [
         name
         for name in differing_fields(
-            filled(known["config"], config_dict(RunConfig())), wanted["config"]
+            filled(known["config"], config_dict(RunConfig())), expected["config"]
         )
         if name not in WHEREABOUTS
     ]
@@ -213,7 +213,7 @@ def _same_run(known: dict[str, Any], wanted: dict[str, Any], folder: Path) -> No
             f"{folder} holds a run with another configuration (it differs in "
             f"{', '.join(different[:4])}); give another --out, or --resume to go on with its own"
         )
-    if known["subject"] != wanted["subject"]:
+    if known["subject"] != expected["subject"]:
         raise ConfigError(
             f"{folder} holds a run on another subject ({known['subject_dir']}); give another --out"
         )

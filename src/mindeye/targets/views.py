@@ -191,17 +191,17 @@ def moments(
     mean, variance
         (K, D) float64, and one number over all rows, tokens and dimensions.
     """
-    wanted = np.sort(np.asarray(rows))  # a file is read faster from front to back
+    ordered = np.sort(np.asarray(rows))  # a file is read faster from front to back
     mean: NDArray[Any] = np.zeros(array.shape[1:])
-    squares, seen = 0.0, 0
-    for start in range(0, len(wanted), block):
-        values = np.asarray(array[wanted[start : start + block]], dtype=np.float32)
+    squares, counted = 0.0, 0
+    for start in range(0, len(ordered), block):
+        values = np.asarray(array[ordered[start : start + block]], dtype=np.float32)
         own = values.mean(axis=0, dtype=np.float64)
         deviations = (values - own).ravel()
         shift = own - mean
-        total = seen + len(values)
+        total = counted + len(values)
         squares += float(deviations @ deviations)
-        squares += float(shift.ravel() @ shift.ravel()) * seen * len(values) / total
+        squares += float(shift.ravel() @ shift.ravel()) * counted * len(values) / total
         mean += shift * len(values) / total
-        seen = total
-    return torch.from_numpy(mean), squares / (seen * mean.size)
+        counted = total
+    return torch.from_numpy(mean), squares / (counted * mean.size)

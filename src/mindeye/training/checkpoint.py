@@ -91,13 +91,13 @@ def save_checkpoint(folder: Path, state: TrainingState, *, key: str) -> Path:
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors on the CPU; of those that share memory, all but the first as copies."""
-    seen: set[int] = set()
+    places: set[int] = set()
     separate = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
         place = tensor.untyped_storage().data_ptr()
-        separate[name] = tensor.clone() if place in seen else tensor
-        seen.add(place)
+        separate[name] = tensor.clone() if place in places else tensor
+        places.add(place)
     return separate
 
 

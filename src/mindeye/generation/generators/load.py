@@ -91,10 +91,10 @@ def _parts(
 ) -> tuple[Path, Kind, Any, Condition]:
     """Return folder, kind, U-Net and condition of a latent generator."""
     if name.startswith(PREFIX):
-        base, adapter = (_found(part, weights) for part in split_adapter(name))
+        base, adapter = (_local(part, weights) for part in split_adapter(name))
         unet, prompted = load_adapter(base, adapter)
         return base, Kind("unet", "vae", lambda request, made: prompted), unet, prompted
-    folder = zoo_folder("generator") if name == "zoo" else _found(name, weights)
+    folder = zoo_folder("generator") if name == "zoo" else _local(name, weights)
     kind = kind_of(folder)
     unet = open_part("UNet2DConditionModel", folder, kind.unet)
     condition = kind.condition(Request(folder, encoder, config), unet)
@@ -103,7 +103,7 @@ def _parts(
     return folder, kind, unet, condition
 
 
-def _found(name: str, weights: Path | None) -> Path:
+def _local(name: str, weights: Path | None) -> Path:
     """Return the folder or file of a name, without any network."""
     from mindeye.weights.find import find_weights
 

@@ -17,10 +17,10 @@ class Tick:
     label: str
 
 
-def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Return round, evenly spaced values from at most `low` to at least `high`."""
     span = max(high - low, 1e-9)
-    raw = span / wanted
+    raw = span / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -116,18 +116,18 @@ def _preprocessing(tower: Any, own: dict[str, Any], folder: Path) -> Preprocessi
 def open_clip_tokens(tower: Any, pixels: Tensor) -> Tensor:
     """Return tokens (N, K, D) in the shared space, the image embedding first."""
     inner = tower.attnpool if hasattr(tower, "attnpool") else tower.transformer
-    seen: list[Tensor] = []
+    captured: list[Tensor] = []
     if hasattr(tower, "attnpool"):
-        hook = inner.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        hook = inner.register_forward_pre_hook(lambda _, given: captured.append(given[0]))
     else:
-        hook = inner.register_forward_hook(lambda _, __, output: seen.append(output))
+        hook = inner.register_forward_hook(lambda _, __, output: captured.append(output))
     try:
         tower(pixels)
     finally:
         hook.remove()
     if hasattr(tower, "attnpool"):
-        return _pooled_everywhere(tower.attnpool, seen[0])
-    tokens: Tensor = tower.ln_post(seen[0])
+        return _pooled_everywhere(tower.attnpool, captured[0])
+    tokens: Tensor = tower.ln_post(captured[0])
     return tokens if tower.proj is None else tokens @ tower.proj
 
 
