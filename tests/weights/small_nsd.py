@@ -24,17 +24,13 @@ def random_bytes(seed: int, size: int = SIZE) -> bytes:
 
 
 def small_nsd() -> dict[str, bytes]:
-    """Two sessions of subj01 in the real layout; two of the optional ROIs are missing."""
+    """Two sessions of subj01 in the real layout; most of the optional files are missing."""
     keys = [
         "nsddata/experiments/nsd/nsd_expdesign.mat",
-        "nsddata/experiments/nsd/nsd_stim_info_merged.csv",
-        *(f"{ROIS}/{name}.nii.gz" for name in (
-            "nsdgeneral", "prf-visualrois", "prf-eccrois", "floc-faces", "floc-bodies",
-            "floc-places", "floc-words", "streams", "corticalsulc",
-        )),
-        f"{FOLDER}/ncsnr.nii.gz",
+        f"{ROIS}/nsdgeneral.nii.gz",
+        f"{ROIS}/streams.nii.gz",
         f"{PICTURES}/nsd/nsd_stimuli.hdf5",
-    ]  # fmt: skip
+    ]
     files = {key: random_bytes(number, 700 + number) for number, key in enumerate(keys)}
     files |= {f"{FOLDER}/betas_session0{n}.hdf5": random_bytes(90 + n) for n in (1, 2)}
     return files

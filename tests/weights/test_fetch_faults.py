@@ -45,25 +45,18 @@ from mindeye.weights.download import BLOCK, PROGRESS, Downloader, TransferError,
 @pytest.mark.parametrize(
     "faults",
     [
-        [cut_after(2 * BLOCK + 17)],
-        [cut_after(BLOCK), cut_after(BLOCK + 1)],
-        [cut_after(3 * BLOCK), whole_file],
-        [short(BLOCK)],
-        [endless(0)],
+        [cut_after(BLOCK), cut_after(BLOCK + 17), whole_file],
+        [short(BLOCK), endless(0)],
         [endless(10)],
-        [status(500)],
         [status(503), status(429)],
-        [slow(0.3)],
-        [swapped(random_bytes(5))],
+        [swapped(random_bytes(5)), slow(0.1)],
         [swapped(random_bytes(5, SIZE + 9))],
-        [replaced(random_bytes(6))],
         [replaced(random_bytes(7, SIZE + 4))],
         [replaced(random_bytes(6)), whole_file],
     ],
     ids=[
-        "cut", "cut twice", "cut, then Range ignored", "short", "no length", "too long", "500",
-        "503 and 429", "slow start", "wrong bytes", "wrong length", "replaced",
-        "replaced by a longer one", "replaced, then If-Match ignored",
+        "cut twice, then Range ignored", "short, then no length", "too long", "503 and 429",
+        "wrong bytes", "wrong length", "replaced", "replaced, then If-Match ignored",
     ],
 )  # fmt: skip
 def test_a_fault_that_passes_leaves_no_trace(
@@ -92,13 +85,11 @@ def test_a_cut_file_is_continued_and_not_begun_anew(
     ("fault", "words"),
     [
         (cut_after(0), "the same command goes on"),
-        (cut_after(7), "the same command goes on"),
-        (short(SIZE), "of the 327803 bytes announced came"),
         (endless(10), "more than 327803 bytes came"),
         (swapped(random_bytes(5)), "fail the check by size and MD5"),
         (swapped(random_bytes(5, SIZE + 9)), "the server sends 327812 bytes but announced 327803"),
     ],
-    ids=["cut at once", "cut", "empty", "too long", "wrong bytes", "wrong length"],
+    ids=["cut at once", "too long", "wrong bytes", "wrong length"],
 )
 def test_a_fault_that_stays_is_named_after_bounded_tries(
     server: BucketServer, config: FetchConfig, fault: Fault, words: str
@@ -137,13 +128,11 @@ def test_wrong_bytes_are_not_fetched_for_ever_because_they_are_many(
 @pytest.mark.parametrize(
     "faults",
     [
-        [cut_after(2 * BLOCK)],
         [cut_after(3 * BLOCK), whole_file],
         [swapped(random_bytes(5))],
-        [replaced(random_bytes(6))],
-        [endless(10)],
+        [replaced(random_bytes(6)), endless(10)],
     ],
-    ids=["cut", "cut, then Range ignored", "wrong bytes", "replaced", "too long"],
+    ids=["cut, then Range ignored", "wrong bytes", "replaced, then too long"],
 )
 def test_the_bar_ends_at_the_size_whatever_came_twice(
     server: BucketServer, config: FetchConfig, faults: list[Fault]

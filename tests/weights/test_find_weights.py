@@ -67,8 +67,15 @@ def cached(root: Path, identity: str) -> Path:
     return top
 
 
-@pytest.mark.parametrize("layout", ["ORG--NAME", "ORG/NAME", "cache by commit", "cache by ref"])
-@pytest.mark.parametrize("how", ["argument", "MINDEYE_WEIGHTS", "HF_HUB_CACHE"])
+@pytest.mark.parametrize(
+    ("layout", "how"),
+    [
+        ("ORG--NAME", "argument"),
+        ("ORG/NAME", "MINDEYE_WEIGHTS"),
+        ("cache by commit", "argument"),
+        ("cache by ref", "HF_HUB_CACHE"),
+    ],
+)
 def test_a_hub_id_is_found_in_every_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, how: str
 ) -> None:
@@ -164,8 +171,11 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("named", ["by its id", "by its folder"])
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [*((fault, "by its id") for fault in FAULTS), ("missing", "by its folder"),
+     ("torn", "by its folder")],
+)  # fmt: skip
 def test_weights_that_are_not_whole_are_refused(
     folder: Path, tmp_path: Path, fault: str, named: str
 ) -> None:

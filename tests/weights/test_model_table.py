@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -61,15 +62,6 @@ def test_every_model_that_a_preset_names_can_be_fetched(preset: str) -> None:
     assert {split_name(name)[0] for name in named} <= {r.model.id for r in requests}
 
 
-@pytest.mark.parametrize("identity", MODELS)
-def test_the_documentation_has_every_entry_as_it_is(identity: str) -> None:
-    model = MODELS[identity]
-    text = (Path(__file__).parents[2] / "docs" / "reference" / "models.md").read_text(
-        encoding="utf-8"
-    )
-    (row,) = [line for line in text.splitlines() if line.startswith(f"| {identity} |")]
-    assert f"`{model.revision}`" in row
-    assert ("can move" in row) is not model.pinned
-    assert ("pickles" in row) is (model.format == "pickle")
-    assert f"| {model.licence} | {model.use} |" in row
-    assert model.note in text
+def test_the_documentation_is_written_from_the_table() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "models_table.py"
+    assert runpy.run_path(str(script))["main"](["--check"]) == 0
