@@ -26,7 +26,7 @@ from mindeye.config.fingerprints import config_hash
 from mindeye.errors import MindEyeError, UsageError
 from mindeye.files import provenance, read_json, write_json
 from mindeye.gallery.config import IndexConfig
-from mindeye.gallery.faiss_options import lists
+from mindeye.gallery.faiss_index import lists
 
 INDICES = ("ivfpq", "ivfsq8", "hnsw", "flat")
 

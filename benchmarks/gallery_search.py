@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gallery_points import choose, grid, recall
 from mindeye.gallery.config import IndexConfig
-from mindeye.gallery.faiss_index import read_index, set_search
-from mindeye.gallery.faiss_options import lists, reach
+from mindeye.gallery.faiss_index import lists, reach, read_index, set_search
 from mindeye.gallery.gallery import Gallery
 from mindeye.progress import track
 

@@ -28,7 +28,7 @@ def weigh(job: dict[str, Any]) -> dict[str, Any]:
         searcher.search(queries[:1], job["k"])
     with PeakMemory() as batch:
         searcher.search(queries, job["k"])
-    size = gallery.vectors.nbytes
+    size = 2 * len(gallery) * gallery.info.width
     return {
         "vectors_bytes": size,
         "anonymous_before": before["anonymous"],

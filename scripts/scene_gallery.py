@@ -28,15 +28,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mindeye.commands.gallery_answers import lines_of_pictures
+from mindeye.commands.gallery_of_run import lines_of_pictures
 from mindeye.config.settings import run_config
 from mindeye.files import provenance, write_json
 from mindeye.gallery.config import SourceConfig
-from mindeye.gallery.exact import ExactSearch, Matches, rescored
+from mindeye.gallery.exact import ExactSearch, Matches, rescored, unit_rows
 from mindeye.gallery.gallery import Gallery
 from mindeye.gallery.pictures import write_sheet
 from mindeye.gallery.second_order import NEIGHBOURS, select
-from mindeye.gallery.vectors import unit_rows
 from mindeye.metrics.uncertainty import bootstrap_interval
 from mindeye.runs import Workspace, open_run
 from mindeye.runs.scoring.predictions import decoded, prediction

@@ -23,7 +23,7 @@ from mindeye.errors import DataError
 from mindeye.files import atomic_path, read_json, write_array, write_json
 from mindeye.gallery.config import SourceConfig
 from mindeye.gallery.gallery import Gallery
-from mindeye.gallery.tables import COLUMNS, write_table
+from mindeye.gallery.store import COLUMNS, write_table
 from mindeye.progress import track
 
 SCENE_SEED_OFFSET = 2_000_000_000

@@ -38,7 +38,7 @@ _PUBLIC = {
     "Reconstructor": "mindeye.decoding.reconstructor",
     "Recording": "mindeye.datasets.recording",
     "report": "mindeye.runs.report",
-    "retrieve": "mindeye.gallery.retrieve",
+    "retrieve": "mindeye.gallery.gallery",
     "RidgeDecoder": "mindeye.decoding.baselines",
     "run": "mindeye.commands.training",
     "run_all": "mindeye.runs",

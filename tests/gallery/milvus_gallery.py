@@ -17,8 +17,7 @@ import pandas as pd
 from mindeye.gallery.config import IndexConfig
 from mindeye.gallery.gallery import Gallery
 from mindeye.gallery.milvus import MilvusCollection
-from mindeye.gallery.store import Info, Part, VectorSpace, write_info
-from mindeye.gallery.tables import write_table
+from mindeye.gallery.store import Info, Part, VectorSpace, write_info, write_table
 
 WIDTH = 24
 TWINS = range(100, 160)

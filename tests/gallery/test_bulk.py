@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,24 @@ from mindeye.gallery.sources import shards_in, square
 from mindeye.targets.encoders import load_encoder
 from mindeye.targets.encoders.preprocessing import Preprocessing
 
+
+class Embedded(NamedTuple):
+    rows: int
+    done: int
+    before: int
+    lost: int
+    left_out: list[str]
+
+
 ZOO = BulkConfig("zoo", batch_size=4)
+
+
+def embed(source: Path, out: Path) -> Embedded:
+    before, now = embed_shards(source, out, ZOO)
+    every = [*before, *now]
+    lines = [line for outcome in every for line in outcome.left_out]
+    lost = sum(outcome.lost for outcome in every)
+    return Embedded(sum(outcome.rows for outcome in every), len(now), len(before), lost, lines)
 
 
 def content(out: Path) -> dict[str, bytes]:
@@ -34,7 +52,7 @@ def pair(out: Path, number: int) -> tuple[np.ndarray, pd.DataFrame]:
 
 def test_every_row_is_the_unit_embedding_of_its_picture(tmp_path: Path) -> None:
     source = write_shards(tmp_path / "shards", 2, 6)
-    told = embed_shards(source, tmp_path / "out", ZOO)
+    told = embed(source, tmp_path / "out")
     assert (told.rows, told.done, told.before) == (12, 2, 0)
     encoder = load_encoder("zoo", device=torch.device("cpu"), tokens="pooled")
     for shard in range(2):
@@ -71,13 +89,13 @@ def test_an_encoder_that_cuts_the_middle_out_itself_cuts_the_same() -> None:
 
 def test_a_second_call_embeds_only_what_is_missing(tmp_path: Path) -> None:
     source, out = write_shards(tmp_path / "shards", 3, 3), tmp_path / "out"
-    embed_shards(source, out, ZOO)
+    embed(source, out)
     first = content(out)
     gone = out / "img_emb" / "img_emb_00001.npy"
     gone.unlink()
     kept = out / "img_emb" / "img_emb_00000.npy"
     stamp = kept.stat().st_mtime_ns
-    told = embed_shards(source, out, ZOO)
+    told = embed(source, out)
     assert (told.done, told.before, told.rows) == (1, 2, 9)
     assert content(out) == first
     assert kept.stat().st_mtime_ns == stamp
@@ -86,7 +104,7 @@ def test_a_second_call_embeds_only_what_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", ["rows", "cut table", "other shard"])
 def test_a_pair_that_does_not_belong_together_is_made_again(tmp_path: Path, fault: str) -> None:
     source, out = write_shards(tmp_path / "shards", 2, 3), tmp_path / "out"
-    embed_shards(source, out, ZOO)
+    embed(source, out)
     first = content(out)
     table = out / "metadata" / "metadata_00000.parquet"
     if fault == "rows":
@@ -96,7 +114,7 @@ def test_a_pair_that_does_not_belong_together_is_made_again(tmp_path: Path, faul
         table.write_bytes(table.read_bytes()[:-9])
     else:
         table.write_bytes((out / "metadata" / "metadata_00001.parquet").read_bytes())
-    assert embed_shards(source, out, ZOO).done == 1
+    assert embed(source, out).done == 1
     assert content(out) == first
 
 
@@ -105,15 +123,15 @@ def test_what_a_killed_worker_left_half_written_is_removed(tmp_path: Path) -> No
     left = out / "img_emb" / ".img_emb_00000.npy.abc.part.npy"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
-    embed_shards(source, out, ZOO)
+    embed(source, out)
     assert sorted(p.name for p in left.parent.iterdir()) == ["img_emb_00000.npy"]
 
 
 def test_a_changed_shard_is_embedded_again(tmp_path: Path) -> None:
     source, out = write_shards(tmp_path / "shards", 1, 2), tmp_path / "out"
-    embed_shards(source, out, ZOO)
+    embed(source, out)
     write_shard(source / "00000.tar", [a_sample(n) for n in range(9)])
-    assert embed_shards(source, out, ZOO).rows == 9
+    assert embed(source, out).rows == 9
     assert len(pair(out, 0)[0]) == 9
 
 
@@ -123,11 +141,11 @@ def test_a_truncated_shard_is_named_at_the_end_and_the_others_are_done(tmp_path:
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"1 of 3 shards .*00001\.tar .*cut off"):
-        embed_shards(source, out, ZOO)
+        embed(source, out)
     names = sorted(p.name for p in (out / "img_emb").iterdir())
     assert names == ["img_emb_00000.npy", "img_emb_00002.npy"]
     shard.write_bytes(whole)
-    assert (embed_shards(source, out, ZOO).done, len(pair(out, 1)[0])) == (1, 3)
+    assert (embed(source, out).done, len(pair(out, 1)[0])) == (1, 3)
     assert list(pair(out, 1)[1].key) == [f"{n:09d}" for n in (3, 4, 5)]
 
 
@@ -140,7 +158,7 @@ def test_an_unreadable_picture_costs_itself_and_is_told(tmp_path: Path) -> None:
         a_sample(4, png=None, jpg=encoded(a_picture(4), "JPEG"), txt=None),
     ]
     write_shard(tmp_path / "shards" / "00000.tar", samples)
-    told = embed_shards(tmp_path / "shards", tmp_path / "out", ZOO)
+    told = embed(tmp_path / "shards", tmp_path / "out")
     assert (told.rows, told.lost) == (2, 3)
     assert [line.split(" of ")[0] for line in told.left_out] == [
         "sample 000000001", "sample 000000002", "sample 000000003"
@@ -151,21 +169,21 @@ def test_an_unreadable_picture_costs_itself_and_is_told(tmp_path: Path) -> None:
     assert len(vectors) == 2
     assert len(told.left_out) == told.lost
     # told again by the call that finds them done
-    assert embed_shards(tmp_path / "shards", tmp_path / "out", ZOO).left_out == told.left_out
+    assert embed(tmp_path / "shards", tmp_path / "out").left_out == told.left_out
 
 
 def test_a_shard_without_any_readable_picture_is_broken(tmp_path: Path) -> None:
     write_shard(tmp_path / "shards" / "a.tar", [a_sample(0, png=b"no picture")])
     with pytest.raises(DataError, match=r"a\.tar has no readable picture"):
-        embed_shards(tmp_path / "shards", tmp_path / "out", ZOO)
+        embed(tmp_path / "shards", tmp_path / "out")
 
 
 def test_shards_keep_their_numbers_when_others_come(tmp_path: Path) -> None:
     source, out = tmp_path / "shards", tmp_path / "out"
     write_shard(source / "b.tar", [a_sample(1)])
-    embed_shards(source, out, ZOO)
+    embed(source, out)
     write_shard(source / "a.tar", [a_sample(0)])
-    embed_shards(source, out, ZOO)
+    embed(source, out)
     assert [pair(out, n)[1].shard[0] for n in (0, 1)] == ["b.tar", "a.tar"]
 
 
@@ -177,23 +195,23 @@ def test_shards_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_encoders_embeddings_is_refused_with_both_named(tmp_path: Path) -> None:
     source, out = write_shards(tmp_path / "shards", 1, 2), tmp_path / "out"
-    embed_shards(source, out, ZOO)
+    embed(source, out)
     place = out / "bulk.json"
     told = json.loads(place.read_text())
     told["encoder"] |= {"id": "another", "width": 7}
     place.write_text(json.dumps(told))
-    with pytest.raises(UsageError, match=r"id=another .*width=7.*zoo_clip"):
-        embed_shards(source, out, ZOO)
+    with pytest.raises(UsageError, match=r"'another'.*'width': 7.*zoo_clip"):
+        embed(source, out)
     place.write_text(place.read_text()[:-20])
     with pytest.raises(DataError, match="damaged"):
-        embed_shards(source, out, ZOO)
+        embed(source, out)
 
 
 def test_bad_calls_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no shards at"):
-        embed_shards(tmp_path / "none", tmp_path / "out", ZOO)
+        embed(tmp_path / "none", tmp_path / "out")
     with pytest.raises(DataError, match="no shards at"):
-        embed_shards(tmp_path, tmp_path / "out", ZOO)
+        embed(tmp_path, tmp_path / "out")
     write_shards(tmp_path, 1, 1)
     with pytest.raises(ConfigError, match="unknown encoder"):
         embed_shards(tmp_path, tmp_path / "out", BulkConfig("nothing"))

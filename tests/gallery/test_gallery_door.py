@@ -15,7 +15,6 @@ from made_galleries import clustered, picture, write_pictures
 import mindeye
 from mindeye.errors import ConfigError, DataError, MindEyeError, UsageError
 from mindeye.gallery import gallery as door
-from mindeye.gallery import retrieve as module
 from mindeye.retrieval import top_matches
 
 
@@ -111,5 +110,4 @@ def test_mistakes_are_named_in_a_line(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_docstrings_run() -> None:
-    for each in (door, module):
-        assert doctest.testmod(each).failed == 0
+    assert doctest.testmod(door).failed == 0

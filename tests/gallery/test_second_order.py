@@ -11,8 +11,7 @@ import torch
 from made_galleries import built, picture, write_shard
 from PIL import Image
 
-from mindeye.commands.gallery_answers import lines_of_pictures
-from mindeye.commands.gallery_of_run import retrieved_pictures
+from mindeye.commands.gallery_of_run import lines_of_pictures, retrieved_pictures
 from mindeye.data.images import to_images
 from mindeye.errors import DataError
 from mindeye.gallery.pictures import GAP, PICKED, SIDE, fitted, write_sheet

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mindeye.commands.folders import need_path
-from mindeye.errors import UsageError
+from mindeye.errors import DataError, UsageError
 from mindeye.gallery.config import BulkConfig, IndexConfig, SourceConfig
 
 if TYPE_CHECKING:
+    from mindeye.commands.gallery_of_run import Answers
     from mindeye.gallery.gallery import Gallery
 
 
@@ -119,13 +120,15 @@ def embed(shards: Path, *, out: Path, config: BulkConfig) -> str:
     """
     from mindeye.gallery.bulk import embed_shards
 
-    left = embed_shards(shards, out, config)
+    before, now = embed_shards(shards, out, config)
+    every = [*before, *now]
     lines = [
-        f"{out} is ready: {left.rows} embeddings of {left.done + left.before} shards "
-        f"({left.before} done before)"
+        f"{out} is ready: {sum(o.rows for o in every)} embeddings of {len(every)} shards "
+        f"({len(before)} done before)"
     ]
-    if left.lost:
-        lines.append(f"{left.lost} samples were left out: {'; '.join(left.left_out[:3])}")
+    if lost := sum(o.lost for o in every):
+        left_out = [line for o in every for line in o.left_out]
+        lines.append(f"{lost} samples were left out: {'; '.join(left_out[:3])}")
     return "\n".join(lines)
 
 
@@ -185,35 +188,58 @@ def search(
     $ mindeye gallery search gallery --query runs/subj01 --out found
     """
     need_path(folder, "gallery")
-    from mindeye.commands.gallery_answers import (
-        answer_notes,
-        answers_json,
-        answers_text,
-        draw_answers,
-    )
+    from mindeye.commands.gallery_of_run import RunSearch, asked, search_with_run
     from mindeye.files import write_json
     from mindeye.gallery.gallery import Gallery
-    from mindeye.gallery.queries import queries_of
+    from mindeye.gallery.sources import queries_of
 
     gallery = Gallery.open(folder).with_options(rerank=rerank, nprobe=nprobe, ef=ef)
     if query.is_dir():
-        from mindeye.commands.gallery_of_run import RunSearch, search_with_run
-
         how = RunSearch(k, second_order, first_order, pooled_run, root)
         return search_with_run(gallery, query, how, json=json, pictures=pictures, out=out)
     for name, value in {"pooled-run": pooled_run, "root": root, "out": out}.items():
         if value is not None:
             raise UsageError(f"--{name} goes with a run as --query; leave it out")
-    queries = queries_of(query, gallery.info.space, folder, weights=weights)
-    matches = gallery.nearest(queries, k)
-    notes = answer_notes(gallery, queries, k)
-    lines = [*notes, answers_text(gallery, queries, matches)]
+    answers = asked(gallery, queries_of(query, gallery.info.space, folder, weights=weights), k)
+    lines = [*answers.notes, *_text(answers)]
     if json is not None:
-        write_json(json, answers_json(gallery, queries, matches, notes))
+        write_json(json, answers.content())
         lines.append(f"{json} holds all answers")
     if pictures is not None:
-        lines.append(f"{pictures} shows {draw_answers(gallery, matches, pictures)} pictures")
+        lines.append(f"{pictures} shows {_draw(answers, pictures)} pictures")
     return "\n".join(lines)
+
+
+def _text(answers: Answers) -> list[str]:
+    """Return answers to the first queries as lines of text."""
+    from mindeye.commands.gallery_of_run import SHOWN
+
+    lines, names = [], answers.queries.names
+    for name, rows, scores in zip(names[:SHOWN], *answers.matches, strict=False):
+        lines.append(f"query {name}")
+        table = answers.gallery.table(rows[rows >= 0])
+        for place, line in enumerate(table.to_dict("records")):
+            texts = "  ".join(" ".join(line[c].split())[:80] for c in ("id", "caption") if line[c])
+            head = f"  {place + 1:>3}  {scores[place]:.4f}  {line['row']:>10}"
+            lines.append(f"{head}  {texts}  {line['url']}".rstrip())
+    rest = len(names) - SHOWN
+    return [*lines, f"and {rest} more queries; --json has all"] if rest > 0 else lines
+
+
+def _draw(answers: Answers, path: Path) -> int:
+    """Draw answers, a line a query, best first; returns how many pictures are on the sheet."""
+    from mindeye.commands.gallery_of_run import DRAWN, lines_of_pictures
+    from mindeye.gallery.pictures import write_sheet
+
+    lines = lines_of_pictures(answers.gallery, answers.matches.rows[:DRAWN])
+    count = sum(picture is not None for line in lines for picture in line)
+    if not count:
+        raise DataError(
+            f"none of the pictures is on this machine below the sources of {answers.gallery.path}; "
+            "leave out --pictures"
+        )
+    write_sheet(path, lines)
+    return count
 
 
 def _ready(gallery: Gallery) -> str:

@@ -11,27 +11,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mindeye.commands.gallery_answers import (
-    DRAWN,
-    SHOWN,
-    answer_notes,
-    answers_json,
-    lines_of_pictures,
-)
 from mindeye.config.settings import run_config
 from mindeye.errors import DataError, UsageError
 from mindeye.files import write_array, write_json
 from mindeye.gallery.exact import Matches
 from mindeye.gallery.gallery import Gallery
-from mindeye.gallery.pictures import fitted, write_sheet
-from mindeye.gallery.queries import Queries, queries_from
+from mindeye.gallery.pictures import Picture, fitted, write_sheet
 from mindeye.gallery.second_order import (
     NEIGHBOURS,
     Selection,
@@ -39,6 +31,7 @@ from mindeye.gallery.second_order import (
     is_without_pictures,
     select,
 )
+from mindeye.gallery.sources import Queries, queries_from
 from mindeye.gallery.store import VectorSpace
 from mindeye.runs import open_run
 from mindeye.runs.scoring.predictions import decoded, pooled, prediction
@@ -46,11 +39,17 @@ from mindeye.runs.workspace import Workspace
 
 ANSWERS = "answers.json"
 
+SHOWN = 20
+"""Queries whose answers are printed; --json has all."""
+
+DRAWN = 50
+"""Queries whose answers are drawn."""
+
 BEST = 8
 """Answers of the first order that are drawn."""
 
 PROBED = 64
-"""Answers by which it is judged whether a gallery of embeddings has pictures at hand."""
+"""Answers by which it is decided whether a gallery of embeddings has pictures at hand."""
 
 CLASS_TOKEN_NOTE = (
     "first order by token 0 of the predicted tokens, which were trained all together and not to "
@@ -90,40 +89,89 @@ class RunSearch:
 
 
 @dataclass(frozen=True)
-class RunAnswers:
-    """What a gallery answers to a run.
+class Answers:
+    """Answers of a gallery to queries, and what the second order picks among them.
 
     Parameters
     ----------
+    gallery
+        Gallery that was asked.
     queries
-        Queries, one a test stimulus, named by its id.
+        Queries, such as one a test stimulus, named by its id.
     matches
-        Answers of the first order, (S, k).
-    second
-        What the second order says of them; None without one.
-    by
-        What the first order looked up by.
+        Answers of the first order, (Q, k).
     notes
-        What is worth telling.
+        Notes for the user.
+    second
+        Scores and ranks of the second order; None without one.
+    by
+        Name of the prediction that the first order looked up by.
+    root
+        Folder below which the pictures lie; None for the gallery's own sources.
     """
 
+    gallery: Gallery
     queries: Queries
     matches: Matches
-    second: Selection | None
-    by: str
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
+    second: Selection | None = None
+    by: str = ""
+    root: Path | None = None
 
     @property
     def picks(self) -> NDArray[np.int64]:
-        """First-order rank (S,) of the pick of every query."""
+        """First-order rank (Q,) of the pick of every query."""
         if self.second is None:
             return np.zeros(len(self.queries.names), dtype=np.int64)
         return self.second.picks
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Row (S,) of the pick of every query."""
+        """Row (Q,) of the pick of every query."""
         return np.take_along_axis(self.matches.rows, self.picks[:, None], axis=1)[:, 0]
+
+    def content(self) -> dict[str, Any]:
+        """Return the answers as JSON: an entry a query with its rows, scores and texts."""
+        answers = []
+        for name, rows, scores in zip(self.queries.names, *self.matches, strict=True):
+            there = rows >= 0
+            table = self.gallery.table(rows[there])
+            columns = {c: table[c].tolist() for c in ("id", "caption", "url", "where")}
+            found = {"rows": rows[there].tolist(), "scores": scores[there].astype(float).tolist()}
+            answers.append({"query": name, **found, **columns})
+        info = self.gallery.info
+        return {
+            "gallery": str(self.gallery.path),
+            "encoder": info.space.id,
+            "width": info.space.width,
+            "backend": info.backend,
+            "options": info.options,
+            "count": len(self.gallery),
+            "k": self.matches.rows.shape[1],
+            "notes": self.notes,
+            "queries": answers,
+        }
+
+
+def lines_of_pictures(
+    gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
+) -> list[list[Picture | None]]:
+    """Return the pictures of rows (Q, k), None where there is none; each shard is opened once."""
+    unique = np.unique(rows)
+    found = dict(zip(unique.tolist(), gallery.pictures(unique, root=root), strict=True))
+    return [[found[row] for row in line] for line in rows.tolist()]
+
+
+def asked(gallery: Gallery, queries: Queries, k: int, root: Path | None = None) -> Answers:
+    """Look queries up and note what is out of the ordinary."""
+    matches, notes = gallery.nearest(queries, k), list(queries.notes)
+    if k > len(gallery):
+        notes.append(f"k is {k}, the gallery has {len(gallery)}; that many are given")
+    if not gallery.has_vectors:
+        notes.append(
+            "an index made elsewhere, without its vectors: scores are the index's own, not exact"
+        )
+    return Answers(gallery, queries, matches, notes, root=root)
 
 
 def search_with_run(
@@ -144,28 +192,28 @@ def search_with_run(
     run
         Folder of the run.
     how
-        How it is asked.
+        Settings of the search.
     json, pictures, out
-        File of the answers, file of the sheet, folder of the picks; None for those not wanted.
+        File of the answers, file of the sheet, folder of the picks; None leaves one out.
     """
     work = open_run(run, run_config)
     answers = ask(gallery, work, how)
-    lines = [*answers.notes, _text(gallery, answers)]
+    lines = [*answers.notes, _text(answers)]
     if json is not None:
-        write_json(json, _json(gallery, work, answers))
+        write_json(json, _content(work, answers))
         lines.append(f"{json} holds all answers")
     if pictures is not None:
-        _draw(gallery, work, answers, pictures, how.root)
+        _draw(work, answers, pictures)
         lines.append(f"{pictures} shows {min(DRAWN, len(answers.rows))} stimuli")
     if out is not None:
-        same = _write(gallery, work, answers, out, how.root)
+        same = _write(work, answers, out)
         lines.append(
             f"{out} holds the picks; {same} of {len(answers.rows)} are the very picture seen"
         )
     return "\n".join(lines)
 
 
-def ask(gallery: Gallery, work: Workspace, how: RunSearch) -> RunAnswers:
+def ask(gallery: Gallery, work: Workspace, how: RunSearch) -> Answers:
     """Look up every test stimulus of a run by what was decoded of it.
 
     Raises
@@ -183,15 +231,23 @@ def ask(gallery: Gallery, work: Workspace, how: RunSearch) -> RunAnswers:
             f"{asking.folder} decodes {asking.subject.path}, {work.folder} decodes "
             f"{work.subject.path}; the pooled run must be of the same prepared subject"
         )
-    matches = gallery.nearest(queries, how.k)
-    notes, tokens = answer_notes(gallery, queries, how.k), decoded(work)
+    answers = asked(gallery, queries, how.k, how.root)
+    rows, tokens, second = answers.matches.rows, decoded(work), None
     if how.second_order == "none":
-        return RunAnswers(queries, matches, None, by, notes)
-    why = _no_second_order(gallery, matches, tokens, how.root)
-    if why:
-        return RunAnswers(queries, matches, None, by, [*notes, why])
-    second = select(gallery, matches.rows, tokens, work.encoder, root=how.root)
-    return RunAnswers(queries, matches, second, by, notes)
+        pass
+    elif tokens.ndim == 2 or tokens.shape[1] == 1:
+        answers.notes.append(
+            "no second order: the run predicts one vector a picture; ask with a run of all tokens "
+            "and give this one as --pooled-run"
+        )
+    elif is_without_pictures(gallery, rows[rows >= 0][:PROBED], root=how.root):
+        answers.notes.append(
+            "no second order: the gallery is of embeddings, without pictures to embed by all "
+            "tokens; name the folder of its pictures with --root"
+        )
+    else:
+        second = select(gallery, rows, tokens, work.encoder, root=how.root)
+    return Answers(gallery, queries, answers.matches, answers.notes, second, by, how.root)
 
 
 def _queries(gallery: Gallery, work: Workspace, first_order: str) -> tuple[Queries, str]:
@@ -226,26 +282,9 @@ def _queries(gallery: Gallery, work: Workspace, first_order: str) -> tuple[Queri
     return queries._replace(notes=[*queries.notes, *notes]), by
 
 
-def _no_second_order(
-    gallery: Gallery, matches: Matches, tokens: NDArray[Any], root: Path | None
-) -> str:
-    """Return why there can be no second order, empty if there can."""
-    if tokens.ndim == 2 or tokens.shape[1] == 1:
-        return (
-            "no second order: the run predicts one vector a picture; ask with a run of all tokens "
-            "and give this one as --pooled-run"
-        )
-    if is_without_pictures(gallery, matches.rows[matches.rows >= 0][:PROBED], root=root):
-        return (
-            "no second order: the gallery is of embeddings, without pictures to embed by all "
-            "tokens; name the folder of its pictures with --root"
-        )
-    return ""
-
-
-def _text(gallery: Gallery, answers: RunAnswers) -> str:
+def _text(answers: Answers) -> str:
     """Return the picks for the first stimuli as lines of text."""
-    ids, lines = gallery.table(answers.rows[:SHOWN])["id"], []
+    ids, lines = answers.gallery.table(answers.rows[:SHOWN])["id"], []
     for q, (name, picked) in enumerate(zip(answers.queries.names, ids, strict=False)):
         place, rows = int(answers.picks[q]), answers.matches.rows[q]
         line = f"{name}: {picked or 'nothing'}, first order {place + 1} of {(rows >= 0).sum()}"
@@ -258,44 +297,41 @@ def _text(gallery: Gallery, answers: RunAnswers) -> str:
     return "\n".join(lines)
 
 
-def _json(gallery: Gallery, work: Workspace, answers: RunAnswers) -> dict[str, Any]:
+def _content(work: Workspace, answers: Answers) -> dict[str, Any]:
     """Return answers as JSON, with both orders and the pick of every query."""
-    content = answers_json(gallery, answers.queries, answers.matches, answers.notes)
     second, encoder = answers.second, work.encoder
+    content = answers.content()
     content |= {"run": str(work.folder), "first_order_by": answers.by, "second_order": None}
     if second is not None:
         shape = {"tokens": encoder.tokens, "width": encoder.width}
         content["second_order"] = {"encoder": encoder.id, **shape, "score": "cosine of all tokens"}
-    ids = gallery.table(answers.rows)["id"].tolist()
+    ids = answers.gallery.table(answers.rows)["id"].tolist()
     for q, answer in enumerate(content["queries"]):
         there = answers.matches.rows[q] >= 0
         answer["ranks"] = np.flatnonzero(there).tolist()
         if second is not None:
             answer["second_scores"] = second.scores[q][there].astype(float).tolist()
             answer["second_ranks"] = second.ranks[q][there].tolist()
-        pick = {"rank": int(answers.picks[q]), "row": int(answers.rows[q]), "id": ids[q]}
-        answer["pick"] = pick
+        answer["pick"] = {"rank": int(answers.picks[q]), "row": int(answers.rows[q]), "id": ids[q]}
     return content
 
 
-def _write(
-    gallery: Gallery, work: Workspace, answers: RunAnswers, folder: Path, root: Path | None
-) -> int:
+def _write(work: Workspace, answers: Answers, folder: Path) -> int:
     """Write the picks as reconstructions, with what was seen; an earlier call's are replaced.
 
     Returns
     -------
     int
-        How many picks are, pixel for pixel, the picture that was seen.
+        Number of picks that are, pixel for pixel, the picture that was seen.
     """
     is_ours = (folder / ANSWERS).is_file()
     if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty and holds no {ANSWERS}; give another --out")
     ids = answers.queries.names
     seen = work.subject.pictures_of(ids)
-    retrieved = retrieved_pictures(gallery, answers.rows, seen.shape[1:3], root)
+    retrieved = retrieved_pictures(answers.gallery, answers.rows, seen.shape[1:3], answers.root)
     same = (retrieved == seen).reshape(len(ids), -1).all(axis=1)
-    content = _json(gallery, work, answers)
+    content = _content(work, answers)
     for answer, is_seen in zip(content["queries"], same.tolist(), strict=True):
         answer["pick"]["is_seen"] = is_seen
     # The answers come first: by them a second call knows the folder for one of these.
@@ -303,7 +339,7 @@ def _write(
     write_json(folder / "stimulus_ids.json", ids)
     write_array(folder / "stimuli.npy", seen)
     write_array(folder / "retrieved.npy", retrieved)
-    _draw(gallery, work, answers, folder / "strip.png", root)
+    _draw(work, answers, folder / "strip.png")
     return int(same.sum())
 
 
@@ -322,20 +358,15 @@ def retrieved_pictures(
     if (rows < 0).any():
         raise DataError(f"query {int((rows < 0).argmax())} has no answer in {gallery.path}")
     unique, place = np.unique(rows, return_inverse=True)
-    pictures = np.empty((len(unique), *size, 3), dtype=np.uint8)
-    for number, picture in enumerate(answer_pictures(gallery, unique, root=root)):
-        pictures[number] = fitted(picture, size)
-    return pictures[place]
+    found = answer_pictures(gallery, unique, root=root)
+    return np.stack([fitted(picture, size) for picture in found])[place]
 
 
-def _draw(
-    gallery: Gallery, work: Workspace, answers: RunAnswers, path: Path, root: Path | None
-) -> None:
+def _draw(work: Workspace, answers: Answers, path: Path) -> None:
     """Draw what was seen, the first-order best 8 and the pick, framed; a line a stimulus."""
     seen = work.subject.pictures_of(answers.queries.names[:DRAWN])
     best = answers.matches.rows[:DRAWN, :BEST]
-    near = lines_of_pictures(
-        gallery, np.concatenate([best, answers.rows[:DRAWN, None]], axis=1), root=root
-    )
+    rows = np.concatenate([best, answers.rows[:DRAWN, None]], axis=1)
+    near = lines_of_pictures(answers.gallery, rows, root=answers.root)
     lines = [[own, *line] for own, line in zip(seen, near, strict=True)]
     write_sheet(path, lines, picks=[best.shape[1] + 1] * len(lines))

@@ -8,7 +8,6 @@ off ends with the same bytes as one that was not.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,28 +18,24 @@ from numpy.typing import NDArray
 from mindeye.errors import DataError, UsageError
 from mindeye.files import sha256, write_array
 from mindeye.gallery.config import IndexConfig, SourceConfig
-from mindeye.gallery.faiss_index import build_index
-from mindeye.gallery.faiss_options import chosen
+from mindeye.gallery.embeddings import Job, Source
+from mindeye.gallery.exact import ExactSearch, Search, Vectors, unit_rows, with_norms
+from mindeye.gallery.faiss_index import build_index, chosen, open_index
 from mindeye.gallery.milvus import MilvusCollection
-from mindeye.gallery.sources import Block, Job, Source
+from mindeye.gallery.sources import UNIT_WITHIN
 from mindeye.gallery.store import (
+    COLUMNS,
     DESCRIPTION,
-    IdSet,
     Info,
     Part,
     open_tables,
     open_vectors,
+    part_paths,
     read_info,
-    table_path,
-    vectors_path,
     write_info,
+    write_table,
 )
-from mindeye.gallery.tables import COLUMNS, write_table
-from mindeye.gallery.vectors import unit_rows, with_norms
 from mindeye.progress import track
-
-UNIT_WITHIN = 5e-3
-"""How far a norm may be from 1 by rounding: float16 of unit vectors is within 5e-4."""
 
 
 def begun(folder: Path, source: Source) -> Info:
@@ -68,18 +63,7 @@ def begun(folder: Path, source: Source) -> Info:
 
 
 def write_parts(folder: Path, info: Info, source: Source, config: SourceConfig) -> Info:
-    """Write the parts of a source that are missing, each listed as soon as it is whole.
-
-    Parameters
-    ----------
-    folder
-        Folder of the gallery.
-    info
-        Description of the gallery so far.
-    source
-        Source of the parts.
-    config
-        What becomes of bad rows, and the prefix of ids.
+    """Write the missing parts of a source, each listed as soon as it is whole.
 
     Returns
     -------
@@ -91,30 +75,33 @@ def write_parts(folder: Path, info: Info, source: Source, config: SourceConfig) 
     DataError
         If the source changed since the build began, is damaged, or leaves no vector.
     """
-    writer = _Writer(folder, info, source, config)
-    done = writer.done()
+    own = [part for part in info.parts if part.source == source.name]
+    for part, job in zip(own, source.jobs, strict=False):
+        if (part.job, part.identity) != (job.name, job.identity):
+            raise DataError(
+                f"{source.name} has changed since the build began: {part.job} is not "
+                "what it was; build a new gallery, or put back what was there"
+            )
+    if len(own) > len(source.jobs):
+        raise DataError(f"{source.name} has fewer files than the gallery was built from")
+    for left in (folder / "parts").glob(".*.part.*"):
+        left.unlink()  # left by a build that was killed
+    known, done = IdSet(), len(own)
+    for _, ids in open_tables(folder, info).ids() if done < len(source.jobs) else ():
+        known.add(ids)
     for job in track(source.jobs[done:], "gallery", total=len(source.jobs), done=done):
-        writer.write(job)
-    info = writer.info
+        part = _write_part(folder, f"{len(info.parts):05d}", source, job, config, known)
+        info = dataclasses.replace(info, parts=(*info.parts, part))
+        write_info(folder, info)
     if info.count == 0:
         raise DataError(f"{source.name} left no vector; an empty gallery is of no use")
     complete = tuple(dict.fromkeys([*info.complete, source.name]))
-    return dataclasses.replace(
-        info, roots={**info.roots, source.name: source.kind}, complete=complete
-    )
+    roots = {**info.roots, source.name: source.kind}
+    return dataclasses.replace(info, roots=roots, complete=complete)
 
 
 def index_parts(folder: Path, info: Info, config: IndexConfig) -> Info:
-    """Make what the back-end needs over all parts, or bring it up to date.
-
-    Parameters
-    ----------
-    folder
-        Folder of the gallery.
-    info
-        Description of the gallery.
-    config
-        Which back-end and index; without a back-end, those that the gallery has.
+    """Build the index of all parts, or bring it up to date; without a back-end, the gallery's own.
 
     Returns
     -------
@@ -137,102 +124,89 @@ def index_parts(folder: Path, info: Info, config: IndexConfig) -> Info:
     return info
 
 
+def open_search(folder: Path, info: Info, vectors: Vectors) -> Search:
+    """Open the back-end of a gallery; raises DataError if its index is missing or damaged."""
+    config, place = IndexConfig.of(info.backend, info.options), folder / "index"
+    if config.backend == "faiss":
+        return open_index(place, info, vectors, config)
+    if config.backend == "milvus":
+        return MilvusCollection(place, info, vectors, config).opened()
+    return ExactSearch(vectors)
+
+
 def notes_of(info: Info, source: str = "") -> list[str]:
     """Return what was converted or left out, in all or of one source."""
     parts = [p for p in info.parts if source in ("", p.source)]
+    twice = sum(p.duplicates for p in parts)
     counts = {
         "vectors were not of norm 1 and were normalised": sum(p.rescaled for p in parts),
-        "were left out since their id was there before; the first is kept": sum(
-            p.duplicates for p in parts
-        ),
+        "were left out since their id was there before; the first is kept": twice,
         "were left out since they are unreadable, not finite or zero": sum(
             p.left_out for p in parts
         ),
     }
     notes = [f"{number} {text}" for text, number in counts.items() if number]
-    read, twice = sum(p.read for p in parts), sum(p.duplicates for p in parts)
-    if read and twice > read / 2:
+    if twice > sum(p.read for p in parts) / 2:
         notes.append("most ids were there before; another source needs --id-prefix of its own")
     return notes
 
 
-class _Writer:
-    """Writes the parts of one source."""
+def _write_part(
+    folder: Path, name: str, source: Source, job: Job, config: SourceConfig, known: IdSet
+) -> Part:
+    """Write what a job reads, as unit vectors and without ids that are known."""
+    halves, tables = [np.zeros((0, source.space.width), np.float16)], []
+    read = rescaled = lost = 0
+    steps = -(-job.count // config.batch_size) or None
+    # Embedding takes minutes; reading vectors does not.
+    for block in track(job.read(), job.name, total=steps, shown=source.kind != "embeddings"):
+        vectors, table = block.vectors, block.table
+        if config.bad == "skip":
+            _, norms = with_norms(vectors)
+            usable = np.isfinite(norms) & (norms > 0)
+            vectors, table = vectors[usable], table[usable]
+        unit, norms = unit_rows(vectors, f"{source.name}: {job.name}", first=read)
+        halves.append(unit.astype(np.float16))
+        tables.append(table)
+        read += len(block.vectors) + block.left_out
+        lost += block.left_out + len(block.vectors) - len(unit)
+        if source.space.said == "as given":
+            rescaled += int((np.abs(norms - 1) > UNIT_WITHIN).sum())
+    table = pd.concat(tables or [pd.DataFrame(columns=COLUMNS)], ignore_index=True)
+    table["id"] = [config.id_prefix + i for i in table["id"]]
+    fresh = known.add(table["id"].tolist())
+    twice, rows = int((~fresh).sum()), int(fresh.sum())
+    part = Part(
+        name, rows, "", "", source.name, job.name, job.identity, read, twice, rescaled, lost
+    )
+    if not rows:
+        return part
+    paths = part_paths(folder, part)
+    write_array(paths[0], np.concatenate(halves)[fresh])
+    write_table(paths[1], table[fresh])
+    return dataclasses.replace(part, sha256=sha256(paths[0]), table_sha256=sha256(paths[1]))
 
-    def __init__(self, folder: Path, info: Info, source: Source, config: SourceConfig) -> None:
-        self.folder, self.info, self.source, self.config = folder, info, source, config
-        self.ids: IdSet | None = None
 
-    def done(self) -> int:
-        """Return how many jobs are written, after a look at whether they are still the same."""
-        own = [part for part in self.info.parts if part.source == self.source.name]
-        for part, job in zip(own, self.source.jobs, strict=False):
-            if (part.job, part.identity) != (job.name, job.identity):
-                raise DataError(
-                    f"{self.source.name} has changed since the build began: {part.job} is not "
-                    "what it was; build a new gallery, or put back what was there"
-                )
-        if len(own) > len(self.source.jobs):
-            raise DataError(f"{self.source.name} has fewer files than the gallery was built from")
-        for left in (self.folder / "parts").glob(".*.part.*"):
-            left.unlink()  # left by a build that was killed
-        return len(own)
+class IdSet:
+    """The ids of a gallery as hashes of 128 bits, 16 bytes an id whatever its length."""
 
-    def write(self, job: Job) -> None:
-        """Write the part of a job and list it."""
-        vectors, table, part = self._read(job)
-        table["id"] = [self.config.id_prefix + i for i in table["id"]]
-        ids = self._known_ids()
-        fresh = ids.new(table["id"].tolist())
-        vectors, table = vectors[fresh], table[fresh]
-        name = f"{len(self.info.parts):05d}"
-        part = dataclasses.replace(
-            part, name=name, rows=len(vectors), duplicates=int((~fresh).sum())
-        )
-        if len(vectors):
-            paths = vectors_path(self.folder, name), table_path(self.folder, name)
-            write_array(paths[0], vectors)
-            write_table(paths[1], table)
-            part = dataclasses.replace(part, sha256=sha256(paths[0]), table_sha256=sha256(paths[1]))
-            ids.add(table["id"].tolist())
-        self.info = dataclasses.replace(self.info, parts=(*self.info.parts, part))
-        write_info(self.folder, self.info)
+    def __init__(self) -> None:
+        self.hashes = np.zeros((2, 0), dtype=np.uint64)
 
-    def _read(self, job: Job) -> tuple[NDArray[np.float16], pd.DataFrame, Part]:
-        """Return a job's unit vectors (n, D), their texts, and what was met on the way."""
-        what = f"{self.source.name}: {job.name}"
-        halves, tables = [np.zeros((0, self.info.width), np.float16)], []
-        read = rescaled = lost = 0
-        for block in self._blocks(job):
-            vectors, table = block.vectors, block.table
-            if self.config.bad == "skip":
-                _, norms = with_norms(vectors)
-                usable = np.isfinite(norms) & (norms > 0)
-                vectors, table = vectors[usable], table[usable]
-            unit, norms = unit_rows(vectors, what, first=read)
-            halves.append(unit.astype(np.float16))
-            tables.append(table)
-            read += len(block.vectors) + block.left_out
-            lost += block.left_out + len(block.vectors) - len(unit)
-            if self.source.space.said == "as given":
-                rescaled += int((np.abs(norms - 1) > UNIT_WITHIN).sum())
-        table = pd.concat(tables or [pd.DataFrame(columns=COLUMNS)], ignore_index=True)
-        part = Part("", 0, "", "", self.source.name, job.name, job.identity, read)
-        part = dataclasses.replace(part, rescaled=rescaled, left_out=lost)
-        return np.concatenate(halves), table, part
+    def add(self, ids: list[str]) -> NDArray[np.bool_]:
+        """Take ids in; returns which of them (n,) were neither there nor earlier in the list."""
+        fresh = np.array(~pd.Series(ids, dtype=object).duplicated(), dtype=bool)
+        hashes = _hashes(ids)
+        if self.hashes.size:
+            place = np.searchsorted(self.hashes[0], hashes[0]).clip(max=self.hashes.shape[1] - 1)
+            fresh &= ~(self.hashes[:, place] == hashes).all(axis=0)
+        joined = np.concatenate([self.hashes, hashes[:, fresh]], axis=1)
+        self.hashes = joined[:, np.argsort(joined[0], kind="stable")]
+        return fresh
 
-    def _blocks(self, job: Job) -> Iterator[Block]:
-        """Yield the blocks of a job; embedding, which takes minutes, has a bar of its own."""
-        if self.source.kind == "embeddings":
-            yield from job.read()
-            return
-        steps = -(-job.count // self.config.batch_size) or None
-        yield from track(job.read(), job.name, total=steps)
 
-    def _known_ids(self) -> IdSet:
-        """Return the ids so far, read from the tables at the first call."""
-        if self.ids is None:
-            self.ids = IdSet()
-            for _, ids in open_tables(self.folder, self.info).ids():
-                self.ids.add(ids)
-        return self.ids
+def _hashes(ids: list[str]) -> NDArray[np.uint64]:
+    texts = np.array(ids, dtype=object)
+    keys = ("0123456789123456", "gallery's second")  # of 16 bytes each, as SipHash takes them
+    each = [pd.util.hash_array(texts, hash_key=key, categorize=False) for key in keys]
+    return np.stack(each).astype(np.uint64)

@@ -19,30 +19,24 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from mindeye.errors import (
-    ConfigError,
-    DataError,
-    MindEyeError,
-    MissingDependencyError,
-    UsageError,
-)
+from mindeye.errors import ConfigError, DataError, MissingDependencyError, UsageError
 from mindeye.files import open_array, read_json, write_array, write_json
 from mindeye.gallery.config import BulkConfig
-from mindeye.gallery.shards import read_shard
+from mindeye.gallery.exact import unit_rows
+from mindeye.gallery.pictures import read_shard
 from mindeye.gallery.sources import embedded, shards_in
-from mindeye.gallery.tables import arrow, write_table
-from mindeye.gallery.vectors import unit_rows
+from mindeye.gallery.store import arrow, write_table
 from mindeye.progress import track
 from mindeye.targets.encoders import Encoder, load_encoder
 
@@ -72,9 +66,9 @@ class ShardJob:
     Parameters
     ----------
     shard
-        The tar file.
+        Path of the tar file.
     vectors, table
-        The pair of files.
+        Paths of the pair of files.
     encoder
         Id, fingerprint and width of the encoder.
     """
@@ -96,25 +90,23 @@ class ShardJob:
         A pair counts if its table is of this very shard, by name and size, and of this encoder,
         and has as many rows as there are vectors.
         """
-        pa, parquet = arrow()
-        if not (self.vectors.is_file() and self.table.is_file()):
-            return None
+        _, parquet = arrow()
         try:
             facts = parquet.read_metadata(self.table)
-            said = json.loads((facts.metadata or {})[MARK])
-            left_out, lost = tuple(said.pop("left_out")), said.pop("lost")
+            mark = json.loads((facts.metadata or {})[MARK])
+            left_out, lost = tuple(mark.pop("left_out")), mark.pop("lost")
             vectors = open_array(self.vectors, "")
-            whole = vectors.shape == (facts.num_rows, self.encoder["width"])
-            if not whole or vectors.dtype != np.float16 or said != self.mark:
-                return None
-        except (pa.ArrowException, OSError, ValueError, KeyError, DataError):
+        except (OSError, ValueError, KeyError, DataError):
+            return None
+        whole = vectors.shape == (facts.num_rows, self.encoder["width"])
+        if not whole or vectors.dtype != np.float16 or mark != self.mark:
             return None
         return Outcome(self.shard.name, facts.num_rows, lost, left_out)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a shard, or of all of them.
+    """What became of a shard.
 
     Parameters
     ----------
@@ -125,12 +117,9 @@ class Outcome:
     lost
         Number of its samples without a readable picture.
     left_out
-        Why, for the first of them.
+        Reasons, for the first of them.
     problem
-        Why there are no embeddings of it; empty if there are.
-    stop
-        Whether the problem is one of the machine and not of the shard, so that no other shard
-        would fare better.
+        Reason why there are no embeddings of it; empty if there are.
     """
 
     shard: str
@@ -138,23 +127,11 @@ class Outcome:
     lost: int = 0
     left_out: tuple[str, ...] = ()
     problem: str = ""
-    stop: bool = False
 
 
-class Embedded(NamedTuple):
-    """What a bulk embedding left: embeddings on disk, and samples left out with the reasons.
-
-    `done` and `before` count shards that were embedded by this call and by earlier ones.
-    """
-
-    rows: int
-    done: int
-    before: int
-    lost: int
-    left_out: tuple[str, ...]
-
-
-def embed_shards(source: str | Path, out: str | Path, config: BulkConfig) -> Embedded:
+def embed_shards(
+    source: str | Path, out: str | Path, config: BulkConfig
+) -> tuple[list[Outcome], list[Outcome]]:
     """Embed the pictures of shards, one pair of files a shard; what is done already is skipped.
 
     Parameters
@@ -164,7 +141,12 @@ def embed_shards(source: str | Path, out: str | Path, config: BulkConfig) -> Emb
     out
         Folder to write; `mindeye gallery build` takes it.
     config
-        The encoder, and how many workers. Vectors are the same with and without Ray.
+        Encoder, and how many workers. Vectors are the same with and without Ray.
+
+    Returns
+    -------
+    tuple
+        Outcomes of the shards that earlier calls embedded, and of those that this one did.
 
     Raises
     ------
@@ -175,16 +157,18 @@ def embed_shards(source: str | Path, out: str | Path, config: BulkConfig) -> Emb
     ConfigError, CheckpointError
         If the encoder is unknown or not there, or there is no Ray at the address.
     """
-    arrow()
     shards = shards_in(Path(source))
     if not shards:
         raise DataError(f"no shards at {source}; give a folder of .tar files, or one of them")
-    # Loaded here even if workers load it again: an encoder that is not there is told at once.
+    # Loaded here even if workers load it again: an encoder that is not there is named at once.
     jobs = plan_jobs(shards, Path(out), ShardEmbedder(config, "cpu").facts)
     before = [outcome for job in jobs if (outcome := job.finished()) is not None]
     names = {outcome.shard for outcome in before}
     left = [job for job in jobs if job.shard.name not in names]
-    now = list(track(_outcomes(left, config), "embed", total=len(jobs), done=len(before)))
+    run = on_ray(left, config) if config.workers and left else _here(left, config)
+    # Closed at once, whatever happens: with it, what was started of Ray stops.
+    with contextlib.closing(run) as outcomes:
+        now = list(track(outcomes, "embed", total=len(jobs), done=len(before)))
     broken = sorted((o for o in now if o.problem), key=lambda outcome: outcome.shard)
     if broken:
         why = [o.problem for o in broken[:NAMED_SHARDS]] + [o.shard for o in broken[NAMED_SHARDS:]]
@@ -192,10 +176,7 @@ def embed_shards(source: str | Path, out: str | Path, config: BulkConfig) -> Emb
             f"{len(broken)} of {len(jobs)} shards could not be embedded, the others are done: "
             f"{'; '.join(why)}. The same command goes on with those once they are whole"
         )
-    every = [*before, *now]
-    lines = tuple(line for outcome in every for line in outcome.left_out)
-    rows, lost = sum(outcome.rows for outcome in every), sum(outcome.lost for outcome in every)
-    return Embedded(rows, len(now), len(before), lost, lines)
+    return before, now
 
 
 def plan_jobs(shards: Sequence[Path], out: Path, encoder: dict[str, Any]) -> list[ShardJob]:
@@ -211,20 +192,22 @@ def plan_jobs(shards: Sequence[Path], out: Path, encoder: dict[str, Any]) -> lis
             ) from error
         if theirs != encoder:
             raise UsageError(
-                f"{out} holds embeddings of {_named(theirs)}, asked is {_named(encoder)}; embed "
-                "into another folder"
+                f"{out} holds embeddings of {theirs}, asked is {encoder}; embed into another folder"
             )
-    names = [*known, *(s.name for s in shards if s.name not in set(known))]
+    names = list(dict.fromkeys([*known, *(shard.name for shard in shards)]))
     if names != known:
         content = {"format": FORMAT, "encoder": encoder, "digits": DIGITS, "shards": names}
         write_json(place, content)
-    jobs, places = [], {name: place for place, name in enumerate(names)}
-    for shard in shards:
-        number = f"{places[shard.name]:0{DIGITS}d}"
-        vectors = out / "img_emb" / f"img_emb_{number}.npy"
-        table = out / "metadata" / f"metadata_{number}.parquet"
-        jobs.append(ShardJob(shard, vectors, table, encoder))
-    return jobs
+    numbers = {name: f"{place:0{DIGITS}d}" for place, name in enumerate(names)}
+    return [
+        ShardJob(
+            shard,
+            out / "img_emb" / f"img_emb_{numbers[shard.name]}.npy",
+            out / "metadata" / f"metadata_{numbers[shard.name]}.parquet",
+            encoder,
+        )
+        for shard in shards
+    ]
 
 
 class ShardEmbedder:
@@ -233,9 +216,9 @@ class ShardEmbedder:
     Parameters
     ----------
     config
-        The encoder.
+        Settings of the encoder.
     device
-        Device that the encoder runs on, ``cpu`` or ``cuda``.
+        Device that it runs on, ``cpu`` or ``cuda``.
     """
 
     def __init__(self, config: BulkConfig, device: str) -> None:
@@ -255,18 +238,22 @@ class ShardEmbedder:
         return {"id": encoder.id, "fingerprint": encoder.fingerprint, "width": encoder.width}
 
     def embed(self, job: ShardJob) -> Outcome:
-        """Write the pair of files of a shard, unless it is there; never raises a named error."""
+        """Write the pair of files of a shard, unless it is there; a broken one has a problem.
+
+        Raises
+        ------
+        ConfigError
+            If this machine has another encoder than the one that began.
+        """
+        if self.facts != job.encoder:
+            raise ConfigError(
+                f"a worker has {self.facts}, this job began with {job.encoder}; all machines need "
+                "the same weights and versions; the shards that are done stay"
+            )
         try:
-            if self.facts != job.encoder:
-                problem = (
-                    f"a worker has {_named(self.facts)}, this job began with "
-                    f"{_named(job.encoder)}; all machines need the same weights and versions"
-                )
-                return Outcome(job.shard.name, problem=problem, stop=True)
             return job.finished() or self._embed(job)
-        except MindEyeError as error:
-            stop = not isinstance(error, DataError)
-            return Outcome(job.shard.name, problem=str(error), stop=stop)
+        except DataError as error:
+            return Outcome(job.shard.name, problem=str(error))
 
     def _embed(self, job: ShardJob) -> Outcome:
         for path in (job.vectors, job.table):  # left half-written by a worker that was killed
@@ -281,37 +268,18 @@ class ShardEmbedder:
                 what = f"{self.encoder.id} of pictures of {job.shard}"
                 unit, _ = unit_rows(embedded([s.picture for s in good], self.encoder), what)
                 vectors.append(unit.astype(np.float16))
-                lines += [(sample.key, sample.caption, sample.url) for sample in good]
+                lines += [(s.where, s.caption, s.url, s.id, job.shard.name) for s in good]
         if not lines:
             raise DataError(f"{job.shard} has no readable picture; the first: {lost[:1]}")
         write_array(job.vectors, np.concatenate(vectors))
-        name, texts = job.shard.name, pd.DataFrame(lines, columns=["key", "caption", "url"])
-        texts["image_path"], texts["shard"] = f"{name}/" + texts["key"], name
+        texts = pd.DataFrame(lines, columns=["image_path", "caption", "url", "key", "shard"])
         mark = {**job.mark, "lost": len(lost), "left_out": lost[:NAMED]}
         # The table comes last: with it the pair counts.
-        columns = ["image_path", "caption", "url", "key", "shard"]
-        write_table(job.table, texts[columns], {MARK: json.dumps(mark).encode()})
-        return Outcome(name, len(lines), len(lost), tuple(lost[:NAMED]))
+        write_table(job.table, texts, {MARK: json.dumps(mark).encode()})
+        return Outcome(job.shard.name, len(lines), len(lost), tuple(lost[:NAMED]))
 
 
-def _named(encoder: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in encoder.items())
-
-
-def _outcomes(jobs: Sequence[ShardJob], config: BulkConfig) -> Iterator[Outcome]:
-    """Yield what becomes of every job; raises MindEyeError if the machine is what fails."""
-    if not jobs:
-        return
-    # Closed at once, whatever happens: with it, what was started of Ray stops.
-    run = _here(jobs, config) if config.workers == 0 else on_ray(jobs, config)
-    with contextlib.closing(run) as outcomes:  # type: ignore[type-var]
-        for outcome in outcomes:
-            if outcome.stop:
-                raise MindEyeError(f"{outcome.problem}; the shards that are done stay")
-            yield outcome
-
-
-def _here(jobs: Sequence[ShardJob], config: BulkConfig) -> Iterator[Outcome]:
+def _here(jobs: Sequence[ShardJob], config: BulkConfig) -> Generator[Outcome]:
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:
         raise ConfigError("device=cuda, but torch finds no CUDA device; set device=cpu")
@@ -323,7 +291,7 @@ def _here(jobs: Sequence[ShardJob], config: BulkConfig) -> Iterator[Outcome]:
 
 def on_ray(
     jobs: Sequence[ShardJob], config: BulkConfig, embedder: type = ShardEmbedder
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Yield outcomes as workers of Ray bring them, in no order.
 
     A worker that dies is started again by Ray and its shard given out again, as often as `TRIES`
@@ -361,6 +329,8 @@ def on_ray(
             free.append(worker)
             try:
                 yield ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().splitlines()[-1][:200]
                 problem = f"{job.shard}: {TRIES} workers died while they embedded it ({reason})"
@@ -378,15 +348,13 @@ def _ray(config: BulkConfig) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise MissingDependencyError("ray", "ray") from error
-    is_ours = not ray.is_initialized()
     given: dict[str, Any] = {"address": config.address}
     if config.address == "local":
         # Ray hands out one CPU a worker; more workers than cores would wait for ever.
         given["num_cpus"] = max(config.workers, os.cpu_count() or 1)
         given |= {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
-        if is_ours:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **given)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **given)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise ConfigError(
@@ -396,5 +364,4 @@ def _ray(config: BulkConfig) -> Iterator[Any]:
     try:
         yield ray
     finally:
-        if is_ours:
-            ray.shutdown()
+        ray.shutdown()

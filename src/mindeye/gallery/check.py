@@ -9,10 +9,10 @@ import numpy as np
 
 from mindeye.errors import DataError
 from mindeye.files import sha256
-from mindeye.gallery.build import notes_of
+from mindeye.gallery.build import IdSet, notes_of
+from mindeye.gallery.exact import with_norms
 from mindeye.gallery.gallery import Gallery
-from mindeye.gallery.store import IdSet, table_path, vectors_path
-from mindeye.gallery.vectors import with_norms
+from mindeye.gallery.store import part_paths
 from mindeye.progress import track
 
 SAMPLED = 64
@@ -33,18 +33,16 @@ def describe(gallery: Gallery) -> dict[str, Any]:
     )
     facts: dict[str, Any] = {
         "vectors": f"{len(gallery)} x {info.width}",
-        "encoder": f"{space.id or 'not told'} ({space.said})",
+        "encoder": f"{space.id or 'unknown'} ({space.said})",
         "back-end": f"{info.backend} {options}".strip(),
         "parts": len(info.filled),
     }
     if gallery.has_vectors:
         facts["on disk"] = f"{len(gallery) * info.width * 2 / 1e6:.1f} MB of float16"
-        rows = {part.source: 0 for part in info.parts}
-        for part in info.parts:
-            rows[part.source] += part.rows
         facts["source"] = "; ".join(
-            f"{source} ({count}{'' if source in info.complete else ', cut off'})"
-            for source, count in rows.items()
+            f"{source} ({sum(part.rows for part in info.parts if part.source == source)}"
+            f"{'' if source in info.complete else ', cut off'})"
+            for source in dict.fromkeys(part.source for part in info.parts)
         )
     else:
         facts["vectors"] += ", in the index alone"
@@ -70,22 +68,19 @@ def check_gallery(gallery: Gallery) -> list[str]:
 def _check_files(gallery: Gallery, folder: Path) -> str:
     parts = gallery.info.filled
     for part in track(parts, "checksums"):
-        for path, expected in (
-            (vectors_path(folder, part.name), part.sha256),
-            (table_path(folder, part.name), part.table_sha256),
-        ):
-            if not path.is_file():
-                raise DataError(f"{path} is missing; restore it or build the gallery again")
-            if sha256(path) != expected:
+        hashes = part.sha256, part.table_sha256
+        for path, expected in zip(part_paths(folder, part), hashes, strict=True):
+            if not path.is_file() or sha256(path) != expected:
                 raise DataError(
-                    f"{path} is not what was written (SHA-256 differs); restore it or build again"
+                    f"{path} is missing or not what was written (SHA-256 differs); restore it or "
+                    "build the gallery again"
                 )
     return f"{len(parts)} parts: checksums of vectors and tables as written"
 
 
 def _check_norms(gallery: Gallery) -> str:
     vectors = gallery.vectors
-    for first, chunk in track(vectors.chunks(16_384), "norms", total=vectors.chunk_count(16_384)):
+    for first, chunk in track(vectors.chunks(16_384), "norms"):
         off = ~(np.abs(with_norms(chunk)[1] - 1) <= HALF_ROUNDING)  # so put, NaN is off too
         if off.any():
             raise DataError(
@@ -98,14 +93,13 @@ def _check_norms(gallery: Gallery) -> str:
 def _check_ids(gallery: Gallery) -> str:
     known = IdSet()
     for first, ids in gallery.tables.ids():
-        fresh = known.new(ids)
+        fresh = known.add(ids)
         if not fresh.all():
             row = int((~fresh).argmax())
             what = f"the id {ids[row]!r} of row {first + row} is there twice"
             if gallery.has_vectors:
                 raise DataError(f"{gallery.path}: {what}; build the gallery again")
             return f"{what}, as whoever made the index left it"
-        known.add(ids)
     return f"{len(gallery)} ids, no two alike"
 
 

@@ -45,7 +45,7 @@ class SourceConfig:
     id_prefix: str = ""
 
     def __post_init__(self) -> None:
-        _at_least(self, {"batch_size": 1, "part": 0})
+        _at_least(self, batch_size=1, part=0)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class IndexConfig:
     index
         Kind of index. faiss has ``flat``, ``hnsw``, ``ivfflat``, ``ivfsq8``, ``ivfpq`` or any
         string of its factory; by default ``flat`` up to 50,000 vectors and ``ivfpq`` from there on.
-        Milvus has ``flat``, ``hnsw``, ``ivf_flat``, ``ivf_sq8`` or ``auto``, the default; a server
-        also has ``ivf_pq`` and ``diskann``.
+        Milvus has ``flat``, ``hnsw``, ``ivf_flat``, ``ivf_sq8`` or ``auto``, the default.
     uri
         Address of a Milvus server, as http://host:19530; by default Milvus Lite in the gallery.
     nlist
@@ -105,9 +104,19 @@ class IndexConfig:
             raise ConfigError(
                 f"no back-end {self.backend!r}; known back-ends: {', '.join(BACKENDS)}"
             )
-        counts = {"m": 2, "train": 1, "ef": 1, "ef_construction": 1, "nlist": 0, "pq": 0}
-        _at_least(self, {**counts, "nprobe": 0, "seed": 0, "rerank": -1})
-        _check_address(self.uri)
+        _at_least(self, m=2, train=1, ef=1, ef_construction=1, rerank=-1)
+        _at_least(self, nlist=0, pq=0, nprobe=0, seed=0)
+        parts = urlsplit(self.uri)
+        if parts.username or parts.password:
+            raise ConfigError(
+                "the address of a Milvus is written to disk and so holds no user or password; put "
+                "user:password into the environment variable MILVUS_TOKEN"
+            )
+        if self.uri and (parts.scheme not in ("http", "https", "tcp") or not parts.hostname):
+            raise ConfigError(
+                f"{self.uri!r} is no address of a Milvus; it looks like http://host:19530. Leave "
+                "it out for Milvus Lite in the gallery's folder"
+            )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -125,20 +134,11 @@ class IndexConfig:
 
     @classmethod
     def of(cls, backend: str, options: Mapping[str, Any]) -> IndexConfig:
-        """Return the settings that ``gallery.json`` keeps.
-
-        Raises
-        ------
-        ConfigError
-            If one of them is unknown or not a number that it can be.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(options) - known)
-        if unknown:
-            raise ConfigError(
-                f"an index has no option {unknown[0]!r}; it has {', '.join(sorted(known))}"
-            )
-        return cls(backend, **options)
+        """Return the settings that ``gallery.json`` keeps; raises ConfigError of a wrong one."""
+        try:
+            return cls(backend, **options)
+        except TypeError as error:
+            raise ConfigError(f"options of an index: {error}; build the gallery again") from error
 
 
 @dataclass(frozen=True)
@@ -169,32 +169,11 @@ class BulkConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        _at_least(self, {"batch_size": 1, "workers": 0})
+        _at_least(self, batch_size=1, workers=0)
 
 
-def _at_least(config: Any, least: Mapping[str, int]) -> None:
+def _at_least(config: Any, **least: int) -> None:
     for name, low in least.items():
         value = getattr(config, name)
         if type(value) is not int or value < low:
             raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least {low}")
-
-
-def _check_address(uri: str) -> None:
-    """Refuse what is no address of a Milvus server, or holds a password, which is not repeated."""
-    if not uri:
-        return
-    try:
-        parts = urlsplit(uri)
-        _ = parts.port
-    except ValueError as error:
-        raise ConfigError(f"{uri!r} is no address of a Milvus: {error}") from error
-    if parts.username or parts.password:
-        raise ConfigError(
-            "the address of a Milvus is written to disk and so holds no user or password; put "
-            "user:password into the environment variable MILVUS_TOKEN"
-        )
-    if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
-        raise ConfigError(
-            f"{uri!r} is no address of a Milvus; it looks like http://host:19530. Leave it out for "
-            "Milvus Lite in the gallery's folder"
-        )

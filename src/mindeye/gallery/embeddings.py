@@ -1,4 +1,4 @@
-"""Embeddings that are there already as a source of galleries: arrays, or clip-retrieval's folders.
+"""Sources of a gallery, cut into jobs, and embeddings that are there already as one.
 
 ::
 
@@ -8,6 +8,9 @@
 
 Layout and columns are those of clip-retrieval's writer (clip_inference/writer.py `OutputSink`),
 in which LAION's embeddings were published; not checked against real files here.
+
+A job becomes one part. It names what it reads and how that is recognised when an interrupted build
+goes on; making unit vectors of its blocks, leaving out known ids and writing are the builder's.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,14 +33,101 @@ from mindeye.config.fingerprints import config_hash
 from mindeye.errors import CheckpointError, ConfigError, DataError
 from mindeye.files import open_array, read_json
 from mindeye.gallery.config import SourceConfig
-from mindeye.gallery.sources import Block, Job, Source, file_identity, natural
-from mindeye.gallery.store import VectorSpace
-from mindeye.gallery.tables import COLUMNS, named_columns, open_table, texts_of
+from mindeye.gallery.store import (
+    VectorSpace,
+    named_columns,
+    open_table,
+    texts_of,
+    texts_of_ids,
+)
 from mindeye.targets.encoders import load_encoder
+
+EDGE = 4096
+"""Bytes at either end of a file by which it is recognised, beside its size."""
 
 PART = 100_000
 BLOCK = 16_384
 ADVICE = "give an array of floats (N, D)"
+
+
+class Block(NamedTuple):
+    """Some rows of a job.
+
+    Attributes
+    ----------
+    vectors
+        Vectors (n, D) of any float type, as they came.
+    table
+        Texts of the n rows: id, caption, url and where.
+    left_out
+        Number of rows that were unreadable and are not among them.
+    """
+
+    vectors: NDArray[Any]
+    table: pd.DataFrame
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of a source that becomes one part.
+
+    Parameters
+    ----------
+    name
+        Name of the job, unique in its source.
+    identity
+        Hash of what is read, short of reading it all.
+    count
+        Number of vectors or pictures, 0 where that is not known.
+    read
+        Function that yields the blocks of the job.
+    """
+
+    name: str
+    identity: str
+    count: int
+    read: Callable[[], Iterator[Block]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source cut into jobs.
+
+    Parameters
+    ----------
+    name
+        Path of the source.
+    kind
+        ``pictures``, ``shards`` or ``embeddings``.
+    space
+        Space of its vectors.
+    jobs
+        Jobs in order.
+    """
+
+    name: str
+    kind: str
+    space: VectorSpace
+    jobs: tuple[Job, ...]
+
+
+def file_identity(path: Path, *more: Any) -> str:
+    """Return a hash of a file's size and both its ends; raises DataError if it cannot be read."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            ends = file.read(EDGE)
+            file.seek(max(0, size - EDGE))
+            ends += file.read(EDGE)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    return config_hash(size, hashlib.sha256(ends).hexdigest(), *more)
+
+
+def natural(path: Path) -> list[Any]:
+    """Return what sorts names by the numbers in them: 2 before 10."""
+    return [(0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", path.name)]
 
 
 def embeddings_in(path: Path) -> list[Path]:
@@ -80,12 +171,8 @@ def open_embeddings(path: Path, arrays: Sequence[Path], config: SourceConfig) ->
 def source_of_array(array: NDArray[Any], ids: Sequence[str], config: SourceConfig) -> Source:
     """Return embeddings (N, D) in memory as a source, with their ids."""
     name = f"{len(array)} embeddings in memory, {hashlib.sha256(array.tobytes()).hexdigest()[:12]}"
-
-    def read() -> Iterator[Block]:
-        table = pd.DataFrame({"id": list(ids), "caption": "", "url": "", "where": ""})
-        yield Block(array, table)
-
-    job = Job(name, config_hash(name, list(ids)), len(array), read)
+    blocks = partial(iter, [Block(array, texts_of_ids(ids))])
+    job = Job(name, config_hash(name, list(ids)), len(array), blocks)
     space = VectorSpace(_asked(config).id, int(array.shape[1]))
     return Source(name, "embeddings", space, (job,))
 
@@ -102,11 +189,9 @@ def _opened(path: Path) -> NDArray[Any]:
 def _table_of(file: Path, count: int) -> Path | None:
     """Return the table of an array; None for a lone .npy without one."""
     beside = file.with_suffix(".parquet")
-    if file.parent.name == "img_emb" or file.stem.startswith("img_emb_"):
-        number = re.sub(r"^img_emb_?", "", file.stem)
-        folder = file.parent.parent if file.parent.name == "img_emb" else file.parent
-        names = [folder / d / f"metadata_{number}.parquet" for d in ("metadata", ".")]
-        beside = next((path for path in names if path.is_file()), names[0])
+    if file.parent.name == "img_emb":
+        name = f"{file.stem.replace('img_emb', 'metadata', 1)}.parquet"
+        beside = file.parents[1] / "metadata" / name
         if not beside.is_file():
             raise DataError(
                 f"{file} has no metadata: there is no {beside}; fetch it, or copy the array "
@@ -123,16 +208,8 @@ def _table_of(file: Path, count: int) -> Path | None:
 
 
 def _read(file: Path, table: Path | None, rows: range) -> Iterator[Block]:
-    """Yield blocks of some rows of an array, with their texts."""
-    array, texts = _opened(file), _texts(file, table, rows)
-    for first in range(rows.start, rows.stop, BLOCK):
-        last = min(first + BLOCK, rows.stop)
-        yield Block(array[first:last], texts[first - rows.start : last - rows.start])
-
-
-def _texts(file: Path, table: Path | None, rows: range) -> pd.DataFrame:
-    """Return the texts of a run of rows; FILE:ROW is the id of a row that has none."""
-    texts = pd.DataFrame("", index=range(len(rows)), columns=COLUMNS, dtype=object)
+    """Yield blocks of some rows of an array with their texts; FILE:ROW is an id that is absent."""
+    array, texts = _opened(file), texts_of_ids([""] * len(rows))
     if table is not None:
         opened = open_table(table)
         for ours, theirs in named_columns(opened.schema_arrow.names).items():
@@ -144,27 +221,27 @@ def _texts(file: Path, table: Path | None, rows: range) -> pd.DataFrame:
             texts[ours] = texts_of(column.slice(rows.start, len(rows)))
     own = [f"{file.stem}:{row}" for row in rows]
     texts["id"] = np.where(texts["id"] == "", own, texts["id"])
-    return texts
+    for start in range(rows.start, rows.stop, BLOCK):
+        stop = min(start + BLOCK, rows.stop)
+        yield Block(array[start:stop], texts[start - rows.start : stop - rows.start])
 
 
 def _space(path: Path, width: int, config: SourceConfig) -> VectorSpace:
     """Return the space of given embeddings; refuse another than asked, both named."""
     asked, known = _asked(config), _described(path)
-    if known is not None and known.width != width:
-        raise DataError(f"{path}/bulk.json says width {known.width}, the arrays have {width}")
-    if known is not None and asked.id and known.id != asked.id:
+    if known.id and asked.id and known.id != asked.id:
         raise DataError(
             f"{path} holds embeddings of {known.id}, asked for is {asked.id}; leave out --encoder "
             "or embed the pictures by it"
         )
-    if asked.width and asked.width != width:
-        raise DataError(
-            f"{path} holds embeddings of width {width}, the encoder {asked.id} gives "
-            f"{asked.width}; they are of another encoder"
-        )
-    known = known or asked
+    for space, what in ((known, "bulk.json says"), (asked, f"the encoder {asked.id} gives")):
+        if space.width not in (0, width):
+            raise DataError(
+                f"{path} holds embeddings of width {width}, {what} {space.width}; they are of "
+                "another encoder"
+            )
     tokens = config.encoder_tokens
-    return VectorSpace(known.id, width, config.encoder, tokens, known.fingerprint)
+    return VectorSpace(known.id or asked.id, width, config.encoder, tokens, known.fingerprint)
 
 
 def _asked(config: SourceConfig) -> VectorSpace:
@@ -180,11 +257,11 @@ def _asked(config: SourceConfig) -> VectorSpace:
     return VectorSpace(f"{label}_pooled" if tokens == "pooled" else label, 0)
 
 
-def _described(path: Path) -> VectorSpace | None:
-    """Return what ``bulk.json`` beside the arrays says of their encoder."""
+def _described(path: Path) -> VectorSpace:
+    """Return what ``bulk.json`` beside the arrays says of their encoder; width 0 without one."""
     file = path / "bulk.json"
     if not file.is_file():
-        return None
+        return VectorSpace("", 0)
     try:
         encoder = read_json(file)["encoder"]
         fingerprint = encoder["fingerprint"]

@@ -1,23 +1,32 @@
-"""Exact search: every query against every vector, read from disk in chunks."""
+"""The vectors of a gallery, memory-mapped, and exact search: every query against every vector."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import mmap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from mindeye.gallery.vectors import Vectors
+from mindeye.errors import DataError
+from mindeye.files import open_array
+from mindeye.retrieval import top_matches
 
 CHUNK = 16_384
 """Vectors compared at once; 50 MB of float32 at a width of 768."""
 
-QUERIES = 512
-"""Queries compared at once; their scores against a chunk are 34 MB."""
+QUERIES = 256
+"""Queries compared at once; what is kept of them and a chunk takes 34 MB."""
 
 RESOLUTION = np.float32(2.0**-20)
 """Scores closer than this may be in either order until they are computed the same way at the end;
 a product of float32 matrices is off by about 1e-7."""
+
+ROW_BITS = 40
+"""Bits of a candidate that number its row; those above them are its score in `RESOLUTION`s."""
 
 SPARE = 16
 """Candidates kept beyond k, so that those within `RESOLUTION` of the last one are among them."""
@@ -27,6 +36,131 @@ SCORED_BYTES = 16 << 20
 
 NOTHING = -1
 """Row where a search found fewer than k; its score is -inf."""
+
+
+class Vectors:
+    """Unit vectors (G, D) in parts on disk, float16 there and float32 when read.
+
+    Parameters
+    ----------
+    paths
+        Files of the parts in order, .npy of shape (n, D) and type float16.
+    rows
+        Number of vectors that each part must hold.
+    width
+        Width D of the vectors.
+
+    Raises
+    ------
+    DataError
+        If a part is missing, cut off, or of another shape or type.
+    """
+
+    def __init__(self, paths: Sequence[Path], rows: Sequence[int], width: int) -> None:
+        self.width = width
+        self.parts = []
+        for path, count in zip(paths, rows, strict=True):
+            part = open_array(path, "build the gallery again, finished parts are kept")
+            if part.shape != (count, width) or part.dtype != np.float16:
+                raise DataError(
+                    f"{path} holds {part.dtype} of shape {part.shape}, gallery.json says float16 "
+                    f"of shape ({count}, {width}); restore it or build the gallery again"
+                )
+            self.parts.append(part)
+        self.starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors (N, D) of rows (N,), float32, in their order.
+
+        Raises
+        ------
+        DataError
+            If a row is not in the gallery.
+        """
+        rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise DataError(f"rows {rows.min()}..{rows.max()} of a gallery of {len(self)}")
+        halves = np.empty((len(rows), self.width), dtype=np.float16)
+        parts = np.searchsorted(self.starts, rows, side="right") - 1
+        for index in np.unique(parts):
+            mine = parts == index
+            halves[mine] = self.parts[index][rows[mine] - self.starts[index]]
+        return _float32(halves)
+
+    def chunks(self, size: int, *, first: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (first row, vectors (n, D)), n <= `size`, in order; never across two parts.
+
+        Parameters
+        ----------
+        size
+            Largest number of rows at once.
+        first
+            Row to begin with.
+        """
+        for start, part in zip(self.starts[:-1].tolist(), self.parts, strict=True):
+            for row in range(max(first - start, 0), len(part), size):
+                vectors = _float32(np.array(part[row : row + size]))
+                self.release()
+                yield start + row, vectors
+
+    def release(self) -> None:
+        """Give back the pages that were read; what is in them stays on disk.
+
+        After many rows of a large gallery were read, the maps would count as this process's
+        memory, up to the size of the gallery.
+        """
+        for part in self.parts:
+            mapped = getattr(part, "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _float32(halves: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Return float32 of float16; torch is several times faster at it than NumPy."""
+    values: NDArray[np.float32] = torch.from_numpy(halves).float().numpy()
+    return values
+
+
+def unit_rows(
+    vectors: NDArray[Any], what: str, *, first: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return vectors (N, D) at norm 1, float32 and contiguous, and the norms (N,) they had.
+
+    Parameters
+    ----------
+    vectors
+        Vectors (N, D) of any float type.
+    what
+        Name of the vectors, for the message.
+    first
+        Number of their first row, for the message.
+
+    Raises
+    ------
+    DataError
+        If a row holds NaN or infinity, or is zero throughout; names the row.
+    """
+    values, norms = with_norms(vectors)
+    bad = ~(np.isfinite(norms) & (norms > 0))
+    if bad.any():
+        row = int(bad.argmax())
+        why = "is zero throughout" if norms[row] == 0 else "holds NaN or infinity"
+        raise DataError(
+            f"{what}, row {first + row}: the embedding {why} ({int(bad.sum())} such rows); embed "
+            "again, or leave such rows out (of a gallery's source: --bad skip)"
+        )
+    return values / norms[:, None], norms
+
+
+def with_norms(vectors: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return vectors (N, D) as float32 and their norms (N,), not finite where a row is not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.ascontiguousarray(vectors, dtype=np.float32)
+        norms: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", values, values))
+    return values, norms
 
 
 class Matches(NamedTuple):
@@ -46,7 +180,7 @@ class Matches(NamedTuple):
 
 
 class Search(Protocol):
-    """What a back-end opens: it finds the nearest rows of queries."""
+    """Interface of the back-ends: each finds the nearest rows of queries."""
 
     def search(self, queries: NDArray[np.float32], k: int) -> Matches:
         """Return the k nearest rows of queries (Q, D) of norm 1; k is at most the rows there are.
@@ -59,6 +193,24 @@ class Search(Protocol):
             Number of rows for every query.
         """
         ...
+
+
+class MemorySearch:
+    """Compares queries with embeddings in memory, as the stage ``retrieve`` of a run does.
+
+    Parameters
+    ----------
+    embeddings
+        Embeddings (G, D) of any float type and norm.
+    """
+
+    def __init__(self, embeddings: NDArray[Any]) -> None:
+        self.embeddings = embeddings
+
+    def search(self, queries: NDArray[Any], k: int) -> Matches:
+        """Return the k nearest rows of queries (Q, D) of any norm; ties in the order of rows."""
+        rows, scores = top_matches(queries, self.embeddings, k)
+        return Matches(rows.numpy(), scores.numpy())
 
 
 class ExactSearch:
@@ -82,46 +234,15 @@ class ExactSearch:
         return joined([self._search(queries[first : first + QUERIES], k) for first in blocks], k)
 
     def _search(self, queries: NDArray[np.float32], k: int) -> Matches:
-        count, keep = len(queries), min(k + SPARE, len(self.vectors))
-        best = _Best(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64))
-        floor = np.full(count, -np.inf, dtype=np.float32)
+        keep = min(k + SPARE, len(self.vectors))
+        best = np.zeros((len(queries), 0), dtype=np.int64)
         for start, chunk in self.vectors.chunks(self.chunk):
-            scores = queries @ chunk.T  # (Q, n)
-            if len(chunk) > keep and not np.isfinite(floor).all():
-                # Nothing is held yet: the last of the chunk's own best is the floor.
-                own = -np.partition(-scores, keep - 1, axis=1)[:, keep - 1]
-                floor = np.maximum(floor, own - RESOLUTION)
-            who, where = np.nonzero(scores >= floor[:, None])
-            best = best.joined(_Best(who, scores[who, where], where + start), keep)
-            floor = np.maximum(floor, best.floor(count, keep))
-        return rescored(self.vectors, queries, best.rows.reshape(count, keep), k)
-
-
-class _Best(NamedTuple):
-    """The best candidates so far, as parallel arrays sorted by query, score, row."""
-
-    queries: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    rows: NDArray[np.int64]
-
-    def joined(self, other: _Best, keep: int) -> _Best:
-        """Return the best `keep` of every query of both."""
-        queries = np.concatenate([self.queries, other.queries])
-        scores = np.concatenate([self.scores, other.scores])
-        rows = np.concatenate([self.rows, other.rows])
-        order = np.lexsort((rows, -np.round(scores / RESOLUTION), queries))
-        queries, scores, rows = queries[order], scores[order], rows[order]
-        starts = np.searchsorted(queries, queries, side="left")
-        kept = np.arange(len(queries)) - starts < keep
-        return _Best(queries[kept], scores[kept], rows[kept])
-
-    def floor(self, count: int, keep: int) -> NDArray[np.float32]:
-        """Return (Q,), the score below which a query needs no more candidates."""
-        floor = np.full(count, -np.inf, dtype=np.float32)
-        full = np.bincount(self.queries, minlength=count) >= keep
-        last = np.searchsorted(self.queries, np.arange(count), side="right") - 1
-        floor[full] = self.scores[last[full]] - RESOLUTION
-        return floor
+            # A score and its row in one number: the larger the nearer, of equal ones the first.
+            scores = np.round(queries @ chunk.T / RESOLUTION).astype(np.int64) << ROW_BITS
+            best = np.concatenate([best, scores - np.arange(start, start + len(chunk))], axis=1)
+            if best.shape[1] > keep:
+                best = np.partition(best, -keep, axis=1)[:, -keep:]
+        return rescored(self.vectors, queries, -best & ((1 << ROW_BITS) - 1), k)
 
 
 def rescored(
@@ -161,13 +282,7 @@ def joined(matches: list[Matches], k: int) -> Matches:
 
 def best_first(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Matches:
     """Return the k best of candidates (Q, R), equal scores by row; rows of -1 come last."""
-    falling = scores[:, 1:] < scores[:, :-1]
-    if rows.shape[1] == k and falling.all() and (rows != NOTHING).all():
-        return Matches(rows, scores)  # in order, which is what an index gives mostly
     scores = np.where(rows == NOTHING, np.float32(-np.inf), scores)
-    if len(rows) == 1:  # one query: a third of the time of what follows
-        order = np.lexsort((rows[0], -scores[0]))[None, :k]
-    else:
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
     kept = np.take_along_axis(rows, order, axis=1).astype(np.int64, copy=False)
     return Matches(kept, np.take_along_axis(scores, order, axis=1))

@@ -13,27 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError, UsageError
-from mindeye.gallery import faiss_index
-from mindeye.gallery.build import begun, index_parts, notes_of, write_parts
+from mindeye.gallery import build, faiss_index, sources, store
 from mindeye.gallery.config import IndexConfig, SourceConfig
-from mindeye.gallery.exact import ExactSearch, Matches, Search
-from mindeye.gallery.index_folders import open_index_folder
-from mindeye.gallery.inputs import any_source, as_array, is_embeddings, names_of, read_whole
-from mindeye.gallery.memory import MemorySearch, MemoryTables, texts_of_ids
-from mindeye.gallery.milvus import MilvusCollection, kind_of
-from mindeye.gallery.pictures import Picture, picture_at
-from mindeye.gallery.queries import Queries, queries_from, queries_of
-from mindeye.gallery.shards import PictureFinder
-from mindeye.gallery.store import (
-    DESCRIPTION,
-    Info,
-    VectorSpace,
-    open_tables,
-    open_vectors,
-    read_info,
-)
-from mindeye.gallery.tables import COLUMNS, Tables
-from mindeye.gallery.vectors import Vectors, unit_rows
+from mindeye.gallery.exact import Matches, MemorySearch, Search, Vectors, unit_rows
+from mindeye.gallery.milvus import kind_of
+from mindeye.gallery.pictures import Picture, PictureFinder
+from mindeye.gallery.sources import Queries, as_array, queries_from
+from mindeye.gallery.store import Info, MemoryTables, VectorSpace
 
 
 class Gallery:
@@ -48,10 +34,9 @@ class Gallery:
     path
         Folder of the gallery; None for one in memory.
     tables
-        What is known of every row.
+        Texts of every row.
     search
-        What searches a gallery in memory, or an index without vectors; None opens the back-end
-        of the folder.
+        Search of a gallery in memory or of an index without vectors; None opens the folder's.
 
     Examples
     --------
@@ -66,11 +51,7 @@ class Gallery:
     """
 
     def __init__(
-        self,
-        info: Info,
-        path: Path | None,
-        tables: Tables | MemoryTables,
-        search: Search | None = None,
+        self, info: Info, path: Path | None, tables: Any, search: Search | None = None
     ) -> None:
         self.info, self.path, self.tables, self._search = info, path, tables, search
         self.notes: list[str] = []
@@ -111,12 +92,9 @@ class Gallery:
 
         Raises
         ------
-        DataError
-            If the source is malformed, or `folder` holds a gallery of something else.
-        ConfigError
-            If the encoder, the index or an option is unknown.
-        UsageError
-            If `folder` holds something else, or an index is asked for without one.
+        DataError, ConfigError, UsageError
+            If the source is malformed; the encoder, the index or an option is unknown; `folder`
+            holds something else; or an index is asked for without one.
 
         Examples
         --------
@@ -132,18 +110,18 @@ class Gallery:
             kind_of(config)  # an unknown index is refused before anything is embedded
         reading = reading or SourceConfig()
         if encoder is None:
-            encoder = reading.encoder or ("" if is_embeddings(source) else "zoo")
+            encoder = reading.encoder or ("" if sources.is_embeddings(source) else "zoo")
         reading = dataclasses.replace(reading, encoder=encoder)
-        opened = any_source(source, ids, reading)
+        opened = sources.any_source(source, ids, reading)
+        if folder is None and config.backend not in ("", "exact"):
+            raise UsageError(f"an index of {config.backend} needs a folder; give folder=")
         if folder is None:
-            if config.backend not in ("", "exact"):
-                raise UsageError(f"an index of {config.backend} needs a folder; give folder=")
-            vectors, table = read_whole(opened)
+            vectors, table = sources.read_whole(opened)
             return cls(Info(opened.space), None, MemoryTables(table), MemorySearch(vectors))
         path = Path(folder).expanduser()
-        info = write_parts(path, begun(path, opened), opened, reading)
-        gallery = cls(index_parts(path, info, config), path, open_tables(path, info))
-        gallery.notes = notes_of(info, opened.name)
+        info = build.write_parts(path, build.begun(path, opened), opened, reading)
+        gallery = cls(build.index_parts(path, info, config), path, store.open_tables(path, info))
+        gallery.notes = build.notes_of(info, opened.name)
         return gallery
 
     @classmethod
@@ -163,18 +141,14 @@ class Gallery:
             If there is none, its description is damaged, or its build was cut off.
         """
         path = Path(folder).expanduser()
-        if not (path / DESCRIPTION).is_file():
-            width, tables, search = open_index_folder(path, IndexConfig())
-            info = Info(VectorSpace("", width), backend="faiss")
-            return cls(info, path, tables, search)
-        info = read_info(path)
-        for source in () if unfinished else dict.fromkeys(part.source for part in info.parts):
-            if source not in info.complete:
-                raise DataError(
-                    f"the build of {path} from {source} was cut off after {info.count} vectors; "
-                    "run the same command again, it goes on"
-                )
-        return cls(info, path, open_tables(path, info))
+        if not (path / store.DESCRIPTION).is_file():
+            return _index_folder(path, {})
+        info = store.read_info(path)
+        cut_off = [part.source for part in info.parts if part.source not in info.complete]
+        if cut_off and not unfinished:
+            what = f"the build of {path} from {cut_off[0]} was cut off after {info.count} vectors"
+            raise DataError(f"{what}; run the same command again, it goes on")
+        return cls(info, path, store.open_tables(path, info))
 
     @classmethod
     def from_embeddings(cls, embeddings: Any, ids: Sequence[str] | None = None) -> Gallery:
@@ -190,16 +164,16 @@ class Gallery:
         Raises
         ------
         DataError
-            If there is no row, an id is there twice, or their numbers differ.
+            If there is no row, or the ids do not fit.
         """
         array = as_array(embeddings)
         if array.dtype.kind != "f" or array.ndim < 2 or not array.size:
-            raise DataError(
-                f"a gallery is made of floats (N, D), not {array.dtype} of shape {array.shape}"
-            )
-        flat, names = array.reshape(len(array), -1), names_of(ids, len(array))
-        space, tables = VectorSpace("", int(flat.shape[1])), MemoryTables(texts_of_ids(names))
-        return cls(Info(space), None, tables, MemorySearch(flat))
+            kind = f"{array.dtype} of shape {array.shape}"
+            raise DataError(f"a gallery is made of floats (N, D), not {kind}")
+        flat = array.reshape(len(array), -1)
+        texts = store.texts_of_ids(sources.names_of(ids, len(array)))
+        space = VectorSpace("", int(flat.shape[1]))
+        return cls(Info(space), None, MemoryTables(texts), MemorySearch(flat))
 
     def __len__(self) -> int:
         return len(self.tables)
@@ -219,13 +193,7 @@ class Gallery:
             return self._search
         if len(self) == 0 or self.path is None:
             raise DataError(f"{self.path} is an empty gallery; add something to it first")
-        config = IndexConfig.of(self.info.backend, self.info.options)
-        if config.backend == "faiss":
-            return faiss_index.open_index(self.path / "index", self.info, self.vectors, config)
-        if config.backend == "milvus":
-            folder = self.path / "index"
-            return MilvusCollection(folder, self.info, self.vectors, config).opened()
-        return ExactSearch(self.vectors)
+        return build.open_search(self.path, self.info, self.vectors)
 
     def with_options(self, **options: int | None) -> Gallery:
         """Return the same gallery, searched further or less far.
@@ -233,22 +201,17 @@ class Gallery:
         Parameters
         ----------
         options
-            New values of ``nprobe``, ``ef`` and ``rerank`` of `IndexConfig`; None leaves one as
-            it is.
-
+            New values of ``nprobe``, ``ef`` and ``rerank`` of `IndexConfig`; None keeps one.
         """
         given = {name: value for name, value in options.items() if value is not None}
-        if not given:
+        if given and (self.path is None or self.info.backend == "exact"):
+            raise UsageError(f"{self} is searched exactly; --rerank, --nprobe, --ef need an index")
+        if not given or self.path is None:
             return self
-        if self.path is None or self.info.backend == "exact":
-            raise UsageError(
-                f"{self.path} is searched exactly: --rerank, --nprobe and --ef are of an index"
-            )
-        info = dataclasses.replace(self.info, options={**self.info.options, **given})
-        search = None
-        if self._search is not None:
-            search = open_index_folder(self.path, IndexConfig.of("faiss", info.options))[2]
-        return Gallery(info, self.path, self.tables, search)
+        options = {**self.info.options, **given}
+        if not self.has_vectors:
+            return _index_folder(self.path, options)
+        return Gallery(dataclasses.replace(self.info, options=options), self.path, self.tables)
 
     @property
     def has_vectors(self) -> bool:
@@ -259,11 +222,8 @@ class Gallery:
     def vectors(self) -> Vectors:
         """All vectors, memory-mapped; raises DataError if there are none or a part is damaged."""
         if self.path is None or self._search is not None:
-            raise DataError(
-                f"{self.path or 'a gallery in memory'} has no vectors on disk; build a gallery "
-                "from the embeddings"
-            )
-        return open_vectors(self.path, self.info)
+            raise DataError(f"{self} has no vectors on disk; build a gallery of the embeddings")
+        return store.open_vectors(self.path, self.info)
 
     def search(self, queries: Any, k: int = 10, *, names: Sequence[str] = ()) -> pd.DataFrame:
         """Look queries up.
@@ -285,28 +245,20 @@ class Gallery:
 
         Raises
         ------
-        DataError
-            If the queries are malformed or of another width than the gallery.
-        UsageError
-            If k is less than 1.
+        DataError, UsageError
+            If the queries are malformed or of another width than the gallery, or k is below 1.
         """
         if isinstance(queries, str | Path):
-            asked = queries_of(Path(queries), self.info.space, self.path)
+            asked = sources.queries_of(Path(queries), self.info.space, self.path)
+            names = asked.names
         else:
-            asked = queries_from(as_array(queries), self.info.space, self, "queries", names=names)
-        matches = self.nearest(asked, k)
-        count, width = matches.rows.shape
-        by_number = not names and not isinstance(queries, str | Path)
-        labels: Any = np.arange(count) if by_number else np.array(asked.names, dtype=object)
-        table = pd.DataFrame(
-            {
-                "query": np.repeat(labels, width),
-                "rank": np.tile(np.arange(width), count),
-                "id": self.table(matches.rows)["id"],
-                "score": matches.scores.reshape(-1),
-            }
-        )
-        return table[matches.rows.reshape(-1) >= 0].reset_index(drop=True)
+            asked = queries_from(as_array(queries), self.info.space, self, "queries")
+        rows, scores = self.nearest(asked, k)
+        query, rank = np.indices(rows.shape).reshape(2, -1)
+        labels = np.array(names or range(len(rows)), dtype=object if names else int)[query]
+        columns = {"query": labels, "rank": rank, "id": self.table(rows)["id"]}
+        table = pd.DataFrame({**columns, "score": scores.reshape(-1)})
+        return table[rows.reshape(-1) >= 0].reset_index(drop=True)
 
     def nearest(self, queries: Queries, k: int) -> Matches:
         """Return the nearest rows of queries, at most as many as there are."""
@@ -331,16 +283,14 @@ class Gallery:
         rows
             Rows of the gallery, -1 for none; best in order, so that each shard is opened once.
         root
-            Folder below which the pictures lie; by default the source that the gallery was built
-            from. Names out of the tables are looked up there and nowhere else.
+            Folder below which names are looked up; by default the source that was built from.
         """
         finder, places = PictureFinder(), self.table(rows)["where"].tolist()
         for row, where in zip(rows.tolist(), places, strict=True):
             below = root
             if below is None and row >= 0 and self.has_vectors:
-                source = Path(self.info.sources_of(np.array([row]))[0])
-                below = source if source.is_dir() else source.parent
-            yield picture_at(below, where, finder) if row >= 0 and below is not None else None
+                below = self.info.folder_of(row)
+            yield finder.find(below, where) if row >= 0 and below is not None else None
 
     def add(
         self,
@@ -354,7 +304,7 @@ class Gallery:
         Parameters
         ----------
         source, ids
-            Source and the ids of its rows, as `build` takes them.
+            Source and ids, as `build` takes them.
         reading
             Further settings of how the source is read.
 
@@ -372,25 +322,79 @@ class Gallery:
         """
         reading, space = reading or SourceConfig(), self.info.space
         if not reading.encoder:
-            tokens: Any = space.tokens
-            reading = dataclasses.replace(reading, encoder=space.name, encoder_tokens=tokens)
-        opened = any_source(source, ids, reading)
+            own: Any = {"encoder": space.name, "encoder_tokens": space.tokens}
+            reading = dataclasses.replace(reading, **own)
+        opened = sources.any_source(source, ids, reading)
         space.refuse_other(opened.space, opened.name, self.path or "the gallery")
+        for cached in ("searcher", "vectors"):
+            self.__dict__.pop(cached, None)
         if isinstance(self._search, MemorySearch):
-            vectors, table = read_whole(opened)
-            table = pd.concat([self.table(np.arange(len(self)))[COLUMNS], table])
-            names_of(table["id"].tolist(), len(table))
+            vectors, table = sources.read_whole(opened)
+            table = pd.concat([self.tables.table, table])
+            sources.names_of(table["id"].tolist(), len(table))
             self.tables = MemoryTables(table)
             self._search = MemorySearch(np.concatenate([self._search.embeddings, vectors]))
-            self.__dict__.pop("searcher", None)
             return self
         if self.path is None or self._search is not None:
             raise DataError(f"{self.path} is an index without vectors; nothing can be added to it")
-        for cached in ("searcher", "vectors"):
-            self.__dict__.pop(cached, None)
-        info = write_parts(self.path, read_info(self.path), opened, reading)
-        config = IndexConfig.of(info.backend, info.options)
-        self.info = index_parts(self.path, info, config)
-        self.tables = open_tables(self.path, info)
-        self.notes = notes_of(info, opened.name)
+        info = build.write_parts(self.path, store.read_info(self.path), opened, reading)
+        self.info = build.index_parts(self.path, info, IndexConfig())
+        self.tables = store.open_tables(self.path, info)
+        self.notes = build.notes_of(info, opened.name)
         return self
+
+
+def _index_folder(path: Path, options: dict[str, Any]) -> Gallery:
+    width, tables, search = faiss_index.open_index_folder(path, IndexConfig.of("faiss", options))
+    return Gallery(Info(VectorSpace("", width), (), "faiss", options), path, tables, search)
+
+
+def retrieve(
+    prediction: Any, gallery: Gallery | tuple[Any, Sequence[str]] | Any, k: int = 10
+) -> pd.DataFrame:
+    """Rank the entries of a gallery by their cosine similarity with predictions.
+
+    Scores are cosines of flattened rows: for a gallery in memory with the order, ties and digits
+    of a run's stage ``retrieve``, for one on disk those with its float16 vectors.
+
+    Parameters
+    ----------
+    prediction
+        Predicted embeddings (Q, K, D) or (Q, D), an array or tensor; or an object with them as
+        `retrieval` and their names as `ids`, such as a decoder's prediction.
+    gallery
+        A `Gallery`, embeddings (G, K, D) or (G, D), or a tuple of embeddings and their ids.
+    k
+        Number of answers to every query; at most the size of the gallery.
+
+    Returns
+    -------
+    DataFrame
+        Columns query (the prediction's id, else its number), rank (from 0), id and score in
+        [-1, 1].
+
+    Raises
+    ------
+    DataError, UsageError
+        If predictions and gallery do not fit together, one is malformed, or k is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pictures = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> retrieve(np.array([[0.0, 2.0]]), (pictures, ["left", "up", "between"]), k=2)
+       query  rank       id  score
+    0      0     0       up    1.0
+    1      0     1  between    0.8
+    """
+    names: Sequence[str] = ()
+    if hasattr(prediction, "retrieval"):
+        names = [str(i) for i in getattr(prediction, "ids", ())]
+        prediction = prediction.retrieval
+    if not isinstance(gallery, Gallery):
+        embeddings, ids = gallery if isinstance(gallery, tuple) else (gallery, None)
+        gallery = Gallery.from_embeddings(embeddings, ids)
+    queries = as_array(prediction)
+    if names and len(names) != len(queries):
+        raise DataError(f"{len(names)} ids for {len(queries)} predictions; give one id each")
+    return gallery.search(queries, k, names=names)

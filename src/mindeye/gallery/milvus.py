@@ -29,9 +29,8 @@ from numpy.typing import NDArray
 from mindeye.errors import ConfigError, DataError, MindEyeError, MissingDependencyError
 from mindeye.files import read_json, write_json
 from mindeye.gallery.config import IndexConfig
-from mindeye.gallery.exact import NOTHING, Matches, joined, rescored
+from mindeye.gallery.exact import NOTHING, Matches, Vectors, joined, rescored
 from mindeye.gallery.store import Info
-from mindeye.gallery.vectors import Vectors
 from mindeye.progress import track
 
 LITE_INDEXES = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX")
@@ -64,11 +63,10 @@ class MilvusError(MindEyeError):
 
 def kind_of(config: IndexConfig) -> str:
     """Return Milvus' own name of an index; raises ConfigError if no Milvus has it."""
-    plain = (config.index or "auto").upper().replace("-", "_")
-    for known in INDEXES:
-        if plain.replace("_", "") == known.replace("_", "") or plain == known[:4] == "AUTO":
-            return known
-    raise ConfigError(f"no index {config.index!r} in Milvus; known: auto, {_text(INDEXES)}")
+    kind = "AUTOINDEX" if config.index in ("", "auto") else config.index.upper()
+    if kind not in INDEXES:
+        raise ConfigError(f"no index {config.index!r} in Milvus; known: auto, {_text(INDEXES)}")
+    return kind
 
 
 class MilvusCollection:
@@ -79,7 +77,7 @@ class MilvusCollection:
     Parameters
     ----------
     folder
-        The gallery's folder ``index``.
+        Folder ``index`` of the gallery.
     info, vectors
         Description and vectors of the gallery.
     config
@@ -128,10 +126,13 @@ class MilvusCollection:
             )
         self._create()
         held, batch = self._held(), min(BATCH, max(1, MOST_BYTES // (4 * self.vectors.width)))
-        # The last batch of a call that was cut off may be there in parts.
-        self._insert(max(0, held - batch) if held < len(self.vectors) else held, batch)
-        if self.count() != len(self.vectors):
-            self._insert(0, batch)
+        if held < len(self.vectors):
+            # The last batch of a call that was cut off may be there in parts.
+            first = max(0, held - batch)
+            steps = -(-(len(self.vectors) - first) // batch)
+            for _ in track(self._sent(first, batch), "insert", total=steps):
+                pass
+            self.call("flush")
         self._refuse_incomplete()
         content = {"uri": self.config.uri, "collection": self.name, "index": self.kind}
         write_json(self.folder / "milvus.json", {**content, "count": len(self.vectors)})
@@ -186,6 +187,7 @@ class MilvusCollection:
             If the Milvus does not answer in time, or refuses.
         """
         import grpc
+        from pymilvus import MilvusClient
         from pymilvus.exceptions import ConnectionConfigException, MilvusException
 
         args = args if method == "get_server_version" else (self.name, *args)
@@ -194,8 +196,13 @@ class MilvusCollection:
             time.sleep(2 ** (attempt - 1) if attempt else 0)
             try:
                 with _quiet():
-                    client = self._connected()
-                    return getattr(client, method)(*args, **{"timeout": TIMEOUT, **given})
+                    if not self._clients:
+                        self.folder.mkdir(parents=True, exist_ok=True)
+                        token = os.environ.get("MILVUS_TOKEN", "")
+                        client = MilvusClient(uri=self.place, token=token, timeout=TIMEOUT)
+                        self._clients.append(client)
+                    bound = getattr(self._clients[0], method)
+                    return bound(*args, **{"timeout": TIMEOUT, **given})
             except ConnectionConfigException as error:
                 raise ConfigError(
                     f"the Milvus Lite in {self.place} cannot be opened: another process has it, "
@@ -210,16 +217,6 @@ class MilvusCollection:
             f"the Milvus at {self.place} does not answer or refuses ({method}: {problem}); what it "
             "has committed stays, start it and run the same command again"
         )
-
-    def _connected(self) -> Any:
-        """Return the client; a first call connects it."""
-        from pymilvus import MilvusClient
-
-        if not self._clients:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            token = os.environ.get("MILVUS_TOKEN", "")
-            self._clients.append(MilvusClient(uri=self.place, token=token, timeout=TIMEOUT))
-        return self._clients[0]
 
     def _create(self) -> None:
         """Create the collection and its index, in place of another kind of index; load it."""
@@ -245,12 +242,10 @@ class MilvusCollection:
         """Return how many rows are committed, after a look whether they are this gallery's."""
         held = self.count()
         beyond = self.count(f"{KEY} >= {len(self.vectors)} or {KEY} < 0")
-        rows = sorted({0, held // 2, max(held - 1, 0)})
-        fields = [KEY, VECTOR]
-        found = self.call("get", ids=rows, output_fields=fields) if held and not beyond else []
-        ours = self.vectors.take(np.array([line[KEY] for line in found], dtype=np.int64))
-        theirs = np.array([line[VECTOR] for line in found]).reshape(ours.shape)
-        if beyond or not np.allclose(theirs, ours, atol=ROUNDING):
+        last = {"ids": [max(held - 1, 0)], "output_fields": [VECTOR]}
+        theirs = self.call("get", **last) if held and not beyond else []
+        ours = self.vectors.take(np.array([held - 1] * len(theirs)))
+        if beyond or not np.allclose([row[VECTOR] for row in theirs] or ours, ours, atol=ROUNDING):
             raise DataError(
                 f"the collection {self.name} at {self.place} holds "
                 f"{f'{beyond} rows more' if beyond else 'other vectors'} than this gallery; it is "
@@ -258,16 +253,8 @@ class MilvusCollection:
             )
         return held
 
-    def _insert(self, first: int, size: int) -> None:
-        """Send rows from `first` on."""
-        steps = self.vectors.chunk_count(size, first=first)
-        for _ in track(self._sent(first, size), "insert", total=steps):
-            pass
-        if steps:
-            self.call("flush")
-
     def _sent(self, first: int, size: int) -> Iterator[int]:
-        """Yield how many rows are committed, a batch at a time."""
+        """Send rows from `first` on; yields how many are committed, a batch at a time."""
         for start, values in self.vectors.chunks(size, first=first):
             self.call("upsert", [{KEY: start + i, VECTOR: v} for i, v in enumerate(values)])
             yield start + len(values)

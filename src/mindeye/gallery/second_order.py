@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindeye.errors import DataError
-from mindeye.gallery.exact import NOTHING, RESOLUTION
+from mindeye.gallery.exact import NOTHING, RESOLUTION, unit_rows
 from mindeye.gallery.gallery import Gallery
 from mindeye.gallery.pictures import Picture
 from mindeye.gallery.sources import embedded
-from mindeye.gallery.vectors import unit_rows
 from mindeye.progress import track
 from mindeye.targets.encoders import Encoder
 
@@ -130,12 +129,10 @@ def answer_pictures(
     for row, picture in zip(rows, gallery.pictures(rows, root=root), strict=True):
         if picture is None:
             line = gallery.table(np.array([row])).iloc[0]
-            below = root or (
-                gallery.info.sources_of(np.array([row]))[0] if gallery.has_vectors else gallery.path
-            )
+            below = root or (gallery.info.folder_of(row) if gallery.has_vectors else gallery.path)
             raise DataError(
                 f"the picture of row {row} of {gallery.path} (id {line['id']!r}) is missing or not "
-                f"readable: {line['where'] or 'no place told'} below {below}; put it back, or name "
+                f"readable: {line['where'] or 'nowhere'} below {below}; put it back, or name "
                 "the folder of the pictures with --root"
             )
         yield picture

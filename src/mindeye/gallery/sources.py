@@ -1,17 +1,10 @@
-"""What a gallery is built from: a source cut into jobs, each of which becomes one part.
-
-A job names what it reads and how that is recognised when an interrupted build goes on. What it
-yields are blocks of raw vectors with the texts of their rows; making them unit vectors, leaving
-out ids that are there already and writing them is the builder's.
-"""
+"""What Python or a path gives a gallery to be built of or asked with."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,118 +18,107 @@ from torch import Tensor
 from mindeye.config.fingerprints import config_hash
 from mindeye.data.images import read_picture, resize, to_images
 from mindeye.datasets.picture_folder import SUFFIXES
-from mindeye.errors import ConfigError, DataError
+from mindeye.errors import ConfigError, DataError, UsageError
+from mindeye.files import open_array
 from mindeye.gallery.config import SourceConfig
-from mindeye.gallery.shards import read_shard
-from mindeye.gallery.store import VectorSpace
-from mindeye.gallery.tables import COLUMNS
+from mindeye.gallery.embeddings import (
+    Block,
+    Job,
+    Source,
+    embeddings_in,
+    file_identity,
+    natural,
+    open_embeddings,
+    source_of_array,
+)
+from mindeye.gallery.exact import unit_rows
+from mindeye.gallery.pictures import Picture, PictureSample, read_files, read_shard
+from mindeye.gallery.store import COLUMNS, VectorSpace
 from mindeye.targets.encoders import Encoder, PooledEncoder, load_encoder
 from mindeye.targets.encoders.preprocessing import Preprocessing
-
-EDGE = 4096
-"""Bytes at either end of a file by which it is recognised, beside its size."""
 
 PART = 4096
 """Pictures of a folder a part: some minutes of a CPU, so that little is lost when it is killed."""
 
-
-class Block(NamedTuple):
-    """Some rows of a job.
-
-    Attributes
-    ----------
-    vectors
-        Vectors (n, D) of any float type, as they came.
-    table
-        Their texts: n rows of id, caption, url and where.
-    left_out
-        Number of rows that were unreadable and are not among them.
-    """
-
-    vectors: NDArray[Any]
-    table: pd.DataFrame
-    left_out: int = 0
+UNIT_WITHIN = 5e-3
+"""How far a norm may be from 1 by rounding: float16 of unit vectors is within 5e-4."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What becomes one part.
-
-    Parameters
-    ----------
-    name
-        Name of the job, unique in its source.
-    identity
-        Hash of what is read, short of reading it all.
-    count
-        Number of vectors or pictures, 0 where that is not known.
-    read
-        Yields the blocks of the job.
-    """
-
-    name: str
-    identity: str
-    count: int
-    read: Callable[[], Iterator[Block]]
+def is_embeddings(source: Any) -> bool:
+    """Tell whether a source is of embeddings, in memory or on disk."""
+    if isinstance(source, str | Path):
+        return bool(embeddings_in(Path(source).expanduser()))
+    return not _is_pictures(source) and as_array(source).dtype.kind == "f"
 
 
-@dataclass(frozen=True)
-class Source:
-    """A source cut into jobs.
-
-    Parameters
-    ----------
-    name
-        Path of the source.
-    kind
-        ``pictures``, ``shards`` or ``embeddings``.
-    space
-        Space of its vectors.
-    jobs
-        Jobs in order.
-    """
-
-    name: str
-    kind: str
-    space: VectorSpace
-    jobs: tuple[Job, ...]
-
-
-def source_of_images(
-    images: Sequence[NDArray[np.uint8]], ids: Sequence[str], config: SourceConfig
-) -> Source:
-    """Return pictures in memory as a source.
-
-    Parameters
-    ----------
-    images
-        Pictures (H, W, 3) of 0..255, of any sizes.
-    ids
-        Their ids.
-    config
-        Names the encoder.
+def any_source(source: Any, ids: Sequence[str] | None, config: SourceConfig) -> Source:
+    """Return a path, embeddings (N, D) or pictures (N, H, W, 3) as a source.
 
     Raises
     ------
     DataError
-        If a picture is of another shape or type.
+        If it is none of these, what is there is damaged, or the ids do not fit it.
+    ConfigError
+        If pictures come without an encoder.
     """
-    encoder, space = gallery_encoder(config)
-    digest = hashlib.sha256()
-    for number, image in enumerate(images):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise DataError(
-                f"picture {number} is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3)"
-            )
-        digest.update(image.tobytes())
+    if isinstance(source, str | Path):
+        if ids is not None:
+            raise DataError(f"the ids of {source} are its own; leave out ids=")
+        return _source_at(Path(source).expanduser().resolve(), config)
+    if _is_pictures(source):
+        pictures = [as_array(picture) for picture in source]
+        return _source_of_pictures(pictures, names_of(ids, len(pictures)), config)
+    array = as_array(source)
+    if array.dtype.kind != "f" or array.ndim not in (2, 3) or not array.size:
+        raise DataError(
+            f"{array.dtype} of shape {array.shape} is no source of a gallery: give floats (N, D), "
+            "pictures (N, H, W, 3) of type uint8, or a path"
+        )
+    return source_of_array(array.reshape(len(array), -1), names_of(ids, len(array)), config)
 
-    def read() -> Iterator[Block]:
-        items = (Item(i, "", "", "", image) for i, image in zip(ids, images, strict=True))
-        return _blocks(items, encoder, config)
 
-    name = f"{len(images)} pictures in memory, {digest.hexdigest()[:12]}"
-    job = Job(name, config_hash(digest.hexdigest(), list(ids)), len(images), read)
-    return Source(name, "embeddings", space, (job,))
+def read_whole(source: Source) -> tuple[NDArray[Any], pd.DataFrame]:
+    """Return all vectors (N, D) of a source, as they came, and their texts.
+
+    Raises
+    ------
+    DataError
+        If an id is there twice.
+    """
+    blocks = [block for job in source.jobs for block in job.read()]
+    table = pd.concat([block.table for block in blocks], ignore_index=True)
+    names_of(table["id"].tolist(), len(table))
+    return np.concatenate([block.vectors for block in blocks]), table
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """Return numbers as an array: of a tensor, an array, a picture of Pillow or nested lists."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
+        return np.ascontiguousarray(values.numpy())
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"these are no numbers of one shape: {error}") from error
+
+
+def names_of(ids: Sequence[str] | None, count: int) -> list[str]:
+    """Return the ids of so many rows, their numbers by default.
+
+    Raises
+    ------
+    DataError
+        If there are more or fewer ids, or one is there twice.
+    """
+    names = [str(row) for row in range(count)] if ids is None else [str(i) for i in ids]
+    if len(names) != count:
+        raise DataError(f"{len(names)} ids for {count} rows; give one id a row")
+    twice = pd.Series(names, dtype=object)
+    twice = twice[twice.duplicated()]
+    if len(twice):
+        raise DataError(f"the id {twice.iloc[0]!r} is there twice; ids of a gallery are unique")
+    return names
 
 
 def shards_in(path: Path) -> list[Path]:
@@ -167,7 +149,7 @@ def gallery_encoder(config: SourceConfig) -> tuple[Encoder, VectorSpace]:
     return encoder, space
 
 
-def embedded(pictures: Sequence[NDArray[np.uint8]], encoder: Encoder) -> NDArray[np.float32]:
+def embedded(pictures: Sequence[Picture], encoder: Encoder) -> NDArray[np.float32]:
     """Return one vector (N, K * D) a picture, not yet of norm 1."""
     images = torch.cat([square(to_images(p[None]), encoder) for p in pictures])
     vectors: NDArray[np.float32] = encoder.encode(images).flatten(1).float().cpu().numpy()
@@ -188,17 +170,140 @@ def square(images: Tensor, encoder: Encoder) -> Tensor:
     return dataclasses.replace(own, size=encoder.size).fit(images)
 
 
-class Item(NamedTuple):
-    """A picture that opened, (H, W, 3) of 0..255, with its texts."""
+class Queries(NamedTuple):
+    """Vectors that are looked up.
 
-    id: str
-    caption: str
-    url: str
-    where: str
-    picture: NDArray[np.uint8]
+    Attributes
+    ----------
+    vectors
+        Vectors (Q, D) of any float type and norm, each with a direction.
+    names
+        Names of the queries, for the answers.
+    notes
+        Notes on the queries for the user.
+    """
+
+    vectors: NDArray[Any]
+    names: list[str]
+    notes: list[str]
 
 
-def open_pictures(folder: Path, config: SourceConfig) -> Source:
+def queries_of(source: Path, space: VectorSpace, gallery: object, *, weights: str = "") -> Queries:
+    """Return the queries in a file: an .npy of embeddings, or a picture.
+
+    Parameters
+    ----------
+    source
+        File .npy of (Q, D), (Q, 1, D) or (D,); or a picture, which the gallery's own encoder
+        embeds.
+    space, gallery
+        Space of the gallery that is asked, and its name for messages.
+    weights
+        Folder of fetched models.
+
+    Raises
+    ------
+    DataError
+        If the file is malformed, or of another width than the gallery.
+    UsageError
+        If it is neither.
+    ConfigError
+        If it is a picture and the gallery's encoder is not known here.
+    """
+    if source.suffix == ".npy":
+        return queries_from(open_array(source, "give embeddings (Q, D)"), space, gallery, source)
+    if source.suffix.lower() in SUFFIXES:
+        picture = read_picture(source)
+        if not space.name:
+            raise ConfigError(
+                f"{gallery} does not name its encoder; embed {source.name} yourself and "
+                "give it as .npy"
+            )
+        tokens: Any = space.tokens
+        encoder, own = gallery_encoder(SourceConfig(space.name, tokens, weights))
+        vectors = embedded([picture], encoder)
+        return queries_from(vectors, space, gallery, source, own=own, names=[source.name])
+    raise UsageError(
+        f"{source} is no query: give embeddings as .npy, a picture ({', '.join(SUFFIXES)}) or the "
+        "folder of a run"
+    )
+
+
+def queries_from(
+    vectors: NDArray[Any],
+    space: VectorSpace,
+    gallery: object,
+    what: object,
+    *,
+    own: VectorSpace | None = None,
+    names: Sequence[str] = (),
+) -> Queries:
+    """Return embeddings as queries, after a look at whether they belong to the gallery.
+
+    Parameters
+    ----------
+    vectors
+        Embeddings (Q, D), (Q, K, D) of which all tokens count, or (D,); any float type and norm.
+    space, gallery
+        Space of the gallery that is asked, and its name for messages.
+    what
+        Name of the queries for messages.
+    own
+        Encoder and width of the queries; None where only the width is known.
+    names
+        Names of the queries; by default their numbers.
+
+    Raises
+    ------
+    DataError
+        If they are no embeddings, hold NaN, or lie in another space; both are named.
+    """
+    shape = vectors.shape
+    if vectors.dtype.kind != "f" or vectors.ndim not in (1, 2, 3) or not vectors.size:
+        raise DataError(f"{what} holds {vectors.dtype} of shape {shape}; queries are floats (Q, D)")
+    flat = vectors[None] if vectors.ndim == 1 else vectors.reshape(len(vectors), -1)
+    space.refuse_other(own or VectorSpace("", int(flat.shape[1])), what, gallery)
+    _, norms = unit_rows(flat, str(what))
+    changed = int((np.abs(norms - 1) > UNIT_WITHIN).sum())
+    notes = [f"{changed} of {len(flat)} queries were not of norm 1 and were normalised"]
+    given = list(names) or [str(row) for row in range(len(flat))]
+    return Queries(flat, given, notes if changed and own is None else [])
+
+
+def _is_pictures(source: Any) -> bool:
+    """Tell pictures in memory: an array of uint8, or a list of arrays or of Pillow's pictures."""
+    if isinstance(source, list | tuple):
+        return bool(len(source)) and as_array(source[0]).ndim == 3
+    return as_array(source).ndim == 4 and as_array(source).dtype == np.uint8
+
+
+def _source_at(path: Path, config: SourceConfig) -> Source:
+    """Look at a path: embeddings, shards or pictures, whichever is there."""
+    if not path.exists():
+        raise DataError(f"there is no source {path}")
+    if arrays := embeddings_in(path):
+        return open_embeddings(path, arrays, config)
+    if shards := shards_in(path):
+        encoder, space = gallery_encoder(config)
+        jobs = [
+            Job(
+                s.name,
+                file_identity(s),
+                0,
+                partial(_blocks, partial(read_shard, s), encoder, config),
+            )
+            for s in shards
+        ]
+        return Source(str(path), "shards", space, tuple(jobs))
+    if path.is_dir():
+        return _source_of_folder(path, config)
+    raise DataError(
+        f"{path} is no source: give a folder of pictures, of .tar shards or of img_emb and "
+        "metadata, or one .tar or .npy file"
+    )
+
+
+def _source_of_folder(folder: Path, config: SourceConfig) -> Source:
     """Cut a folder of pictures, subfolders included, into runs in the order of their names."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
@@ -212,59 +317,42 @@ def open_pictures(folder: Path, config: SourceConfig) -> Source:
     for first in range(0, len(files), size):
         own = files[first : first + size]
         known = [(p.relative_to(folder).as_posix(), p.stat().st_size) for p in own]
-        read = partial(_read, partial(_files, own, folder), encoder, config)
+        read = partial(_blocks, partial(read_files, own, folder), encoder, config)
         name = f"pictures {first}..{first + len(own) - 1}"
         jobs.append(Job(name, config_hash(known), len(own), read))
     return Source(str(folder), "pictures", space, tuple(jobs))
 
 
-def open_shards(path: Path, shards: list[Path], config: SourceConfig) -> Source:
-    """Make every shard a job."""
+def _source_of_pictures(
+    images: Sequence[Picture], ids: Sequence[str], config: SourceConfig
+) -> Source:
+    """Return pictures (H, W, 3) in memory as a source, of any sizes."""
     encoder, space = gallery_encoder(config)
-    jobs = [
-        Job(s.name, file_identity(s), 0, partial(_read, partial(_shard, s), encoder, config))
-        for s in shards
-    ]
-    return Source(str(path), "shards", space, tuple(jobs))
+    digest = hashlib.sha256()
+    for number, image in enumerate(images):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DataError(
+                f"picture {number} is {image.dtype} of shape {image.shape}; give uint8 (H, W, 3)"
+            )
+        digest.update(image.tobytes())
+    samples = [PictureSample(i, "", "", "", image) for i, image in zip(ids, images, strict=True)]
+    name = f"{len(images)} pictures in memory, {digest.hexdigest()[:12]}"
+    read = partial(_blocks, partial(iter, samples), encoder, config)
+    job = Job(name, config_hash(digest.hexdigest(), list(ids)), len(images), read)
+    return Source(name, "embeddings", space, (job,))
 
 
-def _files(files: list[Path], folder: Path) -> Iterator[Item | str]:
-    """Yield pictures of files; a .txt of the same name beside one is its caption."""
-    for path in files:
-        name, beside = path.relative_to(folder).as_posix(), path.with_suffix(".txt")
-        try:
-            caption = ""
-            if beside.is_file():
-                caption = beside.read_text(encoding="utf-8", errors="replace").strip()
-            yield Item(name, caption, "", name, read_picture(path))
-        except DataError as error:
-            yield str(error)
-
-
-def _shard(shard: Path) -> Iterator[Item | str]:
-    for found in read_shard(shard):
-        if isinstance(found, str):
-            yield found
-        else:
-            where = f"{shard.name}/{found.key}"
-            yield Item(found.key, found.caption, found.url, where, found.picture)
-
-
-def _read(
-    items: Callable[[], Iterable[Item | str]], encoder: Encoder, config: SourceConfig
+def _blocks(
+    samples: Callable[[], Iterable[PictureSample | str]], encoder: Encoder, config: SourceConfig
 ) -> Iterator[Block]:
-    return _blocks(items(), encoder, config)
-
-
-def _blocks(items: Iterable[Item | str], encoder: Encoder, config: SourceConfig) -> Iterator[Block]:
     """Embed pictures a batch at a time; those that did not open stop it or are counted."""
-    held: list[Item] = []
+    held: list[PictureSample] = []
     lost = 0
-    for item in items:
-        if isinstance(item, Item):
-            held.append(item)
+    for sample in samples():
+        if isinstance(sample, PictureSample):
+            held.append(sample)
         elif config.bad == "refuse":
-            raise DataError(f"{item}; repair or remove it, or give --bad skip")
+            raise DataError(f"{sample}; repair or remove it, or give --bad skip")
         else:
             lost += 1
         if len(held) == config.batch_size:
@@ -274,26 +362,8 @@ def _blocks(items: Iterable[Item | str], encoder: Encoder, config: SourceConfig)
         yield _block(held, encoder, lost)
 
 
-def _block(held: list[Item], encoder: Encoder, lost: int) -> Block:
+def _block(held: list[PictureSample], encoder: Encoder, lost: int) -> Block:
     vectors = np.zeros((0, encoder.tokens * encoder.width), dtype=np.float32)
     if held:
-        vectors = embedded([item.picture for item in held], encoder)
-    return Block(vectors, pd.DataFrame([item[:4] for item in held], columns=COLUMNS), lost)
-
-
-def file_identity(path: Path, *more: Any) -> str:
-    """Return a hash of a file's size and both its ends; raises DataError if it cannot be read."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            ends = file.read(EDGE)
-            file.seek(max(0, size - EDGE))
-            ends += file.read(EDGE)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    return config_hash(size, hashlib.sha256(ends).hexdigest(), *more)
-
-
-def natural(path: Path) -> list[Any]:
-    """Return what sorts names by the numbers in them: 2 before 10."""
-    return [(0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", path.name)]
+        vectors = embedded([sample.picture for sample in held], encoder)
+    return Block(vectors, pd.DataFrame([sample[:4] for sample in held], columns=COLUMNS), lost)
