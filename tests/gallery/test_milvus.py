@@ -75,14 +75,6 @@ def test_approximate_indices_replace_each_other_find_most_and_score_exactly(
         assert (np.diff(found.scores, axis=1) <= 0).all()
 
 
-@pytest.mark.parametrize("index", ["ivf_pq", "diskann"])
-def test_lite_refuses_what_it_would_not_build(tmp_path: Path, index: str) -> None:
-    gallery = small_gallery(tmp_path / "gallery", (5,))
-    with pytest.raises(ConfigError, match=r"does not build .* flat, hnsw, ivf_flat"):
-        build(gallery, index=index)
-    assert not (tmp_path / "gallery" / "index" / "milvus.json").exists()
-
-
 def test_a_second_build_inserts_nothing_and_an_addition_only_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,12 +186,3 @@ def test_a_password_in_an_address_is_refused_before_anything_is_written(tmp_path
     words = ["gallery", "build", str(tmp_path / "vectors.npy"), "--out", str(tmp_path / "out")]
     assert main([*words, "--backend", "milvus", "--uri", "http://me:secret@127.0.0.1:9"]) == 2
     assert not (tmp_path / "out").exists()
-
-
-def test_a_product_quantiser_has_codes_that_divide_the_width(tmp_path: Path) -> None:
-    collection = collection_of(small_gallery(tmp_path / "gallery", (5,)), index="ivf_pq")
-    for width in (768, 1024, 30, 7, 11):
-        collection.vectors.width = width
-        codes = collection._build_params()["m"]
-        assert width % codes == 0
-        assert width // codes <= 8

@@ -19,7 +19,6 @@ import os
 import time
 import weakref
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,8 @@ from mindeye.gallery.exact import NOTHING, Matches, Vectors, joined, rescored
 from mindeye.gallery.store import Info
 from mindeye.progress import track
 
-LITE_INDEXES = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX")
+INDEXES = ("flat", "hnsw", "ivf_flat", "ivf_sq8")
 """What Milvus Lite 3.2 builds (tried out). Others it may accept and then search without them."""
-
-INDEXES = (*LITE_INDEXES, "IVF_PQ", "DISKANN")
-"""Of a Milvus server also these (Milvus documentation, "In-memory Index", "On-disk Index")."""
 
 MOST_FETCHED = 16_384
 """Milvus' limit on answers to a query (documentation, "Milvus Limits")."""
@@ -62,17 +58,15 @@ class MilvusError(MindEyeError):
 
 
 def kind_of(config: IndexConfig) -> str:
-    """Return Milvus' own name of an index; raises ConfigError if no Milvus has it."""
-    kind = "AUTOINDEX" if config.index in ("", "auto") else config.index.upper()
-    if kind not in INDEXES:
-        raise ConfigError(f"no index {config.index!r} in Milvus; known: auto, {_text(INDEXES)}")
-    return kind
+    """Return Milvus' own name of an index, by default hnsw; raises ConfigError if unknown."""
+    name = "hnsw" if config.index in ("", "auto") else config.index
+    if name not in INDEXES:
+        raise ConfigError(f"no index {name!r} in Milvus; known: auto, {', '.join(INDEXES)}")
+    return name.upper()
 
 
 class MilvusCollection:
-    """The vectors of a gallery as a collection of (row, vector) in a Milvus.
-
-    The Milvus is let go of by `close`, or with the object.
+    """The vectors of a gallery as a collection of (row, vector) in a Milvus, until `close`.
 
     Parameters
     ----------
@@ -112,18 +106,12 @@ class MilvusCollection:
         Raises
         ------
         ConfigError
-            If Lite does not build the index, or its files are another process's.
+            If Lite's files are another process's.
         DataError
             If the collection holds another gallery's rows.
         MilvusError
             If the Milvus does not answer or dies; rows that it committed stay.
         """
-        if self.kind not in LITE_INDEXES and self.is_lite:
-            raise ConfigError(
-                f"Milvus Lite does not build {_text([self.kind])} and would search without an "
-                f"index; what it builds: {_text(LITE_INDEXES)}. A Milvus server builds it: give "
-                "its address as --uri"
-            )
         self._create()
         held, batch = self._held(), min(BATCH, max(1, MOST_BYTES // (4 * self.vectors.width)))
         if held < len(self.vectors):
@@ -171,11 +159,6 @@ class MilvusCollection:
         fields = {"filter": condition, "output_fields": ["count(*)"]}
         return int(self.call("query", consistency_level="Strong", **fields)[0]["count(*)"])
 
-    @cached_property
-    def is_lite(self) -> bool:
-        """Whether it is Milvus Lite, which can also stand behind an address."""
-        return self.is_file or "lite" in str(self.call("get_server_version"))
-
     def call(self, method: str, *args: Any, **given: Any) -> Any:
         """Call a method of the client on this collection.
 
@@ -190,7 +173,6 @@ class MilvusCollection:
         from pymilvus import MilvusClient
         from pymilvus.exceptions import ConnectionConfigException, MilvusException
 
-        args = args if method == "get_server_version" else (self.name, *args)
         problem = ""
         for attempt in range(ATTEMPTS):
             time.sleep(2 ** (attempt - 1) if attempt else 0)
@@ -202,7 +184,7 @@ class MilvusCollection:
                         client = MilvusClient(uri=self.place, token=token, timeout=TIMEOUT)
                         self._clients.append(client)
                     bound = getattr(self._clients[0], method)
-                    return bound(*args, **{"timeout": TIMEOUT, **given})
+                    return bound(self.name, *args, **{"timeout": TIMEOUT, **given})
             except ConnectionConfigException as error:
                 raise ConfigError(
                     f"the Milvus Lite in {self.place} cannot be opened: another process has it, "
@@ -268,8 +250,8 @@ class MilvusCollection:
             )
 
     def _search(self, queries: NDArray[np.float32], k: int) -> Matches:
-        coded = self.kind in ("IVF_SQ8", "IVF_PQ", "DISKANN")
-        given = self.config.rerank if self.config.rerank >= 0 else 256 if coded else 64
+        default = 256 if self.kind == "IVF_SQ8" else 64
+        given = self.config.rerank if self.config.rerank >= 0 else default
         most = min(MOST_FETCHED, len(self.vectors))
         limit = min(max(given, k + SPARE), most)
         while True:
@@ -304,19 +286,13 @@ class MilvusCollection:
     def _build_params(self) -> dict[str, int]:
         if self.kind == "HNSW":
             return {"M": self.config.m, "efConstruction": self.config.ef_construction}
-        lists = {"nlist": self._lists} if self.kind.startswith("IVF") else {}
-        # a byte of a code for 8 values, or for fewer that divide the width
-        values = next(n for n in range(8, 0, -1) if self.vectors.width % n == 0)
-        codes = {"m": self.vectors.width // values, "nbits": 8}
-        return {**lists, **codes} if self.kind == "IVF_PQ" else lists
+        return {"nlist": self._lists} if self.kind.startswith("IVF") else {}
 
     def _search_params(self, limit: int) -> dict[str, int]:
         if self.kind.startswith("IVF"):
             return {"nprobe": self.config.nprobe or max(8, self._lists // 32)}
-        if self.kind == "HNSW" or (self.kind == "AUTOINDEX" and self.is_lite):
-            # at least as many as are asked for (documentation, "HNSW"); Lite's auto is hnsw
-            return {"ef": max(self.config.ef, limit)}
-        return {"search_list": max(100, limit)} if self.kind == "DISKANN" else {}
+        # at least as many as are asked for (documentation, "HNSW")
+        return {} if self.kind == "FLAT" else {"ef": max(self.config.ef, limit)}
 
 
 def _close(clients: list[Any], place: str, is_file: bool) -> None:
@@ -340,16 +316,9 @@ def _close(clients: list[Any], place: str, is_file: bool) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the libraries' tracebacks of failures off the screen; they come as our errors."""
-    loggers = [logging.getLogger(name) for name in ("pymilvus", "milvus_lite", "faiss")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _text(kinds: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(kinds).lower()
+        logging.disable(before)
