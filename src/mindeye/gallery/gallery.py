@@ -19,7 +19,7 @@ from mindeye.gallery.exact import Matches, MemorySearch, Search, Vectors, unit_r
 from mindeye.gallery.milvus import kind_of
 from mindeye.gallery.pictures import Picture, PictureFinder
 from mindeye.gallery.sources import Queries, as_array, queries_from
-from mindeye.gallery.store import Info, MemoryTables, VectorSpace
+from mindeye.gallery.store import Info, MemoryTables, Texts, VectorSpace
 
 
 class Gallery:
@@ -51,7 +51,7 @@ class Gallery:
     """
 
     def __init__(
-        self, info: Info, path: Path | None, tables: Any, search: Search | None = None
+        self, info: Info, path: Path | None, tables: Texts, search: Search | None = None
     ) -> None:
         self.info, self.path, self.tables, self._search = info, path, tables, search
         self.notes: list[str] = []
@@ -328,7 +328,7 @@ class Gallery:
         space.refuse_other(opened.space, opened.name, self.path or "the gallery")
         for cached in ("searcher", "vectors"):
             self.__dict__.pop(cached, None)
-        if isinstance(self._search, MemorySearch):
+        if isinstance(self._search, MemorySearch) and isinstance(self.tables, MemoryTables):
             vectors, table = sources.read_whole(opened)
             table = pd.concat([self.tables.table, table])
             sources.names_of(table["id"].tolist(), len(table))

@@ -329,6 +329,9 @@ class Tables:
         return file
 
 
+Texts = Tables | MemoryTables
+
+
 def open_table(path: Path) -> Any:
     """Open a parquet file without reading its rows.
 
