@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from mindeye.weights.download import bytes_text
+from mindeye.weights.checks import bytes_text
 from mindeye.weights.table import ADAPTER_BASES, MODELS, Model
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "models.md"

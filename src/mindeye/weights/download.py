@@ -15,7 +15,6 @@ import hashlib
 import http.client
 import os
 import re
-import shutil
 import ssl
 import time
 import urllib.error
@@ -27,8 +26,10 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from mindeye import __version__
-from mindeye.errors import CheckpointError, DataError, MindEyeError, UsageError
+from mindeye.errors import CheckpointError, DataError, MindEyeError
 from mindeye.files import naming_full_disk, sha256, write_text
+from mindeye.progress import bytes_bar
+from mindeye.weights.checks import check_space
 
 BLOCK = 1 << 16
 """Bytes read at once; also what a cut connection may lose at most."""
@@ -325,62 +326,35 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def check_space(needed: Mapping[Path, int], advice: str) -> None:
-    """Refuse files that do not fit, disk by disk since folders of a tree may be links to others.
+def download_all(
+    files: Mapping[Path, RemoteFile],
+    *,
+    attempts: int,
+    timeout: float,
+    wait: Callable[[float], None],
+    advice: str,
+) -> int:
+    """Download files one after another under a progress bar, once it is clear that they fit.
 
     Parameters
     ----------
-    needed
-        Number of bytes that are still to come, by the file they go to.
+    files
+        Files as their servers announced them, by the place they go to.
+    attempts, timeout, wait
+        How a connection that breaks off is taken up again, see `Downloader`.
     advice
-        What the user can do about it, for the message.
+        What the user can do where they do not fit on the disk, for the message.
 
-    Raises
-    ------
-    DataError
-        If a disk has less space free than is to come.
+    Returns
+    -------
+    int
+        Number of bytes that came over the network.
     """
-    disks: dict[int, tuple[Path, int]] = {}
-    for target, size in needed.items():
-        folder = next(parent for parent in target.absolute().parents if parent.is_dir())
-        device = folder.stat().st_dev
-        disks[device] = (folder, disks.get(device, (folder, 0))[1] + size)
-    for folder, size in disks.values():
-        free = shutil.disk_usage(folder).free
-        if size > free:
-            raise DataError(
-                f"the disk of {folder} has {bytes_text(free)} free but {bytes_text(size)} are to "
-                f"come, {bytes_text(size - free)} too little; free some or {advice}"
-            )
-
-
-def check_address(flag: str, address: str, default: str) -> None:
-    """Refuse what is no address of a web server; an empty one stands for the default."""
-    parts = urlsplit(address)
-    if address and (parts.scheme not in ("http", "https") or not parts.netloc):
-        raise UsageError(
-            f"{flag} {address!r} is no address of a server; write https://HOST, or leave it out "
-            f"for {default}"
-        )
-
-
-def check_root(flag: str, folder: Path) -> None:
-    """Refuse a file where a folder for downloads is expected."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{flag} {folder} is no folder; name one")
-
-
-def bytes_text(number: int) -> str:
-    """Write a number of bytes as people read it, in powers of 1000 as disks are sold.
-
-    Examples
-    --------
-    >>> bytes_text(39_566_000_000)
-    '39.6 GB'
-    """
-    size = float(number)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.2f} TB"
+    kept = {target: kept_bytes(file, target) for target, file in files.items()}
+    check_space({target: file.size - kept[target] for target, file in files.items()}, advice)
+    total = sum(file.size for file in files.values())
+    with bytes_bar("fetch", total=total, done=sum(kept.values())) as bar:
+        downloader = Downloader(attempts=attempts, bar=bar, timeout=timeout, wait=wait)
+        for target, file in files.items():
+            downloader.fetch(file, target)
+    return downloader.transferred

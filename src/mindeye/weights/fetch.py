@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mindeye.errors import CheckpointError, MindEyeError, UsageError
 from mindeye.files import write_json
+from mindeye.weights.checks import bytes_text, check_address, check_root, check_space
 from mindeye.weights.complete import check_folder
-from mindeye.weights.download import bytes_text, check_address, check_root, check_space
 from mindeye.weights.hub import Hub, HubFile, Listing, chosen_files
 from mindeye.weights.names import Request, requests_of
 from mindeye.weights.record import RECORD, read_record

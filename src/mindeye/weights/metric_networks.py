@@ -16,18 +16,9 @@ from pathlib import Path
 
 from mindeye.errors import CheckpointError, DataError, UsageError
 from mindeye.files import sha256
-from mindeye.progress import bytes_bar, track
-from mindeye.weights.download import (
-    Downloader,
-    RemoteFile,
-    TransferError,
-    announced,
-    bytes_text,
-    check_address,
-    check_root,
-    check_space,
-    kept_bytes,
-)
+from mindeye.progress import track
+from mindeye.weights.checks import bytes_text, check_address, check_root
+from mindeye.weights.download import RemoteFile, TransferError, announced, download_all
 from mindeye.weights.fetch import FetchModelsConfig, fetch_models
 
 CLIP = "openai/clip-vit-large-patch14"
@@ -238,19 +229,16 @@ def _download(
             missing[target] = announced(url, timeout=config.timeout, digest=file.digest)
         except TransferError as error:
             raise TransferError(f"{error}; nothing is lost, run the same command again") from error
-    kept = {target: kept_bytes(remote, target) for target, remote in missing.items()}
-    total, done = sum(remote.size for remote in missing.values()), sum(kept.values())
-    check_space({t: r.size - kept[t] for t, r in missing.items()}, "choose another --out")
-    with bytes_bar("fetch", total=total, done=done) as bar:
-        downloader = Downloader(
-            attempts=config.attempts, bar=bar, timeout=config.timeout, wait=wait
-        )
-        for target, remote in missing.items():
-            downloader.fetch(remote, target)
-            checked = (
-                f"SHA-256 begins with {remote.sha256} as its name says"
-                if remote.sha256
-                else "size as announced; no hash of it is published"
-            )
-            tell(f"{target.name}: {bytes_text(remote.size)}, {checked}")
+    download_all(
+        missing,
+        attempts=config.attempts,
+        timeout=config.timeout,
+        wait=wait,
+        advice="choose another --out",
+    )
+    for target, remote in missing.items():
+        checked = "size as announced; no hash of it is published"
+        if remote.sha256:
+            checked = f"SHA-256 begins with {remote.sha256} as its name says"
+        tell(f"{target.name}: {bytes_text(remote.size)}, {checked}")
     return [config.out / name for name in METRIC_FILES]

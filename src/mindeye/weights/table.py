@@ -1,16 +1,12 @@
-"""Published models that a run can use: one table of ids, revisions, files, sizes and licences.
-
-Where the entries are from: nothing could be asked of the hub when they were written. A commit is
-one that public code or its documentation pins for that very id; where none was found the revision
-is a tag or branch, which can move, and `pinned` is False. Sizes are file sizes that such code
-states, or numbers of parameters times bytes each. Licences are what such code or the libraries'
-own tables give for the model card; the card decides.
-"""
+"""Published models that a run can use, as models.yaml beside this file lists them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
 
 from mindeye.errors import ConfigError
 
@@ -111,180 +107,19 @@ def split_name(name: str) -> tuple[str, str]:
     return "/".join(parts[:2]), "/".join(parts[2:])
 
 
-UNET = "unet/diffusion_pytorch_model.safetensors"
-VAE = "vae/diffusion_pytorch_model.safetensors"
-ENCODER = "image_encoder/model.safetensors"
-KL_BYTES = 334_643_276
-"""The autoencoder of Stable Diffusion 1.x, 83.65 M parameters in float32: the file's size."""
-UNET_BYTES = 3_438_167_536
-"""The UNet of Stable Diffusion 1.x, 859.5 M parameters in float32."""
-VIT_L_BYTES = 1_215_900_000
-"""CLIP ViT-L/14's image tower with its projection, 304 M parameters in float32."""
+def _read_table() -> dict[str, Model]:
+    """Read models.yaml, the table itself."""
+    content = yaml.safe_load(Path(__file__).with_name("models.yaml").read_text(encoding="utf-8"))
+    return {identity: _model(identity, **entry) for identity, entry in content.items()}
 
 
-def _tokenizer(folder: str) -> tuple[str, ...]:
-    """Return the files of a CLIP tokenizer."""
-    names = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
-    return tuple(f"{folder}/{name}" for name in names)
+def _model(identity: str, weights: dict[str, int], settings: list[str], **facts: Any) -> Model:
+    files = tuple(Weights(path, about) for path, about in weights.items())
+    return Model(id=identity, weights=files, settings=tuple(settings), **facts)
 
 
-_PINNED = "revision as public code pins it"
-_UNPINNED = "no commit found that public code pins: the branch can move, mindeye_model.json has it"
-
-_ALL = (
-    Model(
-        "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41",
-        (Weights("model.safetensors", 1_710_540_580),), ("config.json", "preprocessor_config.json"),
-        "safetensors", "check the card (the code is MIT)",
-        "encoder: 257 x 768 tokens or 768 pooled (MindEye 1)",
-        f"{_PINNED}; 427.6 M parameters in float32, text tower included",
-    ),
-    Model(
-        "timm/resnet50_clip.openai", "ec3d92cf63a5f9d591f0d611b736895966c73076",
-        (Weights("open_clip_model.safetensors", 408_291_932),), ("open_clip_config.json",),
-        "safetensors", "mit", "encoder: CLIP RN50, 1,024 pooled (open_clip)",
-        f"{_PINNED}, with the file's size; licence from timm's table",
-    ),
-    Model(
-        "timm/vit_base_patch32_clip_224.openai", "a6f597a30f7b82c51704746581f9a4e41421e878",
-        (Weights("open_clip_model.safetensors", 605_200_000),), ("open_clip_config.json",),
-        "safetensors", "apache-2.0", "encoder: CLIP ViT-B/32 of OpenAI, 512 pooled (open_clip)",
-        f"{_PINNED}; 151.3 M parameters in float32; licence from timm's table",
-    ),
-    Model(
-        "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "1a25a446712ba5ee05982a381eed697ef9b435cf",
-        (Weights("open_clip_model.safetensors", 605_157_884),), ("open_clip_config.json",),
-        "safetensors", "mit", "encoder: CLIP ViT-B/32 of LAION, 512 pooled (open_clip)",
-        f"{_PINNED}, with the size of the same weights in the other layout",
-    ),
-    Model(
-        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "1c2b8495b28150b8a4922ee1c8edee224c284c0c",
-        (Weights("open_clip_model.safetensors", 3_944_517_836),), ("open_clip_config.json",),
-        "safetensors", "mit", "encoder: CLIP ViT-H/14, 1,024 pooled (IP-Adapter SD 1.5, unCLIP)",
-        f"{_PINNED}, with the file's size",
-    ),
-    Model(
-        "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k", "743c27bd53dfe508a0ade0f50698f99b39d03bec",
-        (Weights("open_clip_model.safetensors", 10_160_000_000),), ("open_clip_config.json",),
-        "pickle", "mit", "encoder: CLIP ViT-bigG/14, 1,280 pooled (open_clip)",
-        f"{_PINNED}; code that pins it loads open_clip_pytorch_model.bin, 2.54 G parameters",
-    ),
-    Model(
-        "facebook/dinov2-large", "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
-        (Weights("model.safetensors", 1_217_522_888),), ("config.json", "preprocessor_config.json"),
-        "safetensors", "apache-2.0", "encoder: 257 x 1,024 tokens",
-        f"{_PINNED}; 304.4 M parameters in float32",
-    ),
-    Model(
-        "google/siglip2-so400m-patch14-384", "e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
-        (Weights("model.safetensors", 4_544_143_072),), ("config.json", "preprocessor_config.json"),
-        "safetensors", "apache-2.0", "encoder: 729 x 1,152 tokens or 1,152 pooled",
-        f"{_PINNED}, with the file's size",
-    ),
-    Model(
-        "timm/convnext_xlarge.fb_in22k", "main",
-        (Weights("model.safetensors", 1_572_000_000),), ("config.json",),
-        "safetensors", "apache-2.0", "maps of the low-level contrastive term",
-        f"{_UNPINNED}; 393 M parameters in float32; the authors used VICRegL's ConvNeXt-XL, which "
-        "is not on the hub; licence from timm's table",
-    ),
-    Model(
-        "stabilityai/sd-vae-ft-mse", "31f26fdeee1355a5c34592e401dd41e45d25a493",
-        (Weights("diffusion_pytorch_model.safetensors", KL_BYTES),), ("config.json",),
-        "safetensors", "mit", "autoencoder: Stable Diffusion's, decoder refined",
-        f"{_PINNED}, with the file's size",
-    ),
-    Model(
-        "madebyollin/taesd", "614f76814bbe30edbe2e627ace1c2234c81a2c0e",
-        (Weights("diffusion_pytorch_model.safetensors", 9_793_292),), ("config.json",),
-        "safetensors", "mit", "autoencoder: Stable Diffusion's latents in 2.45 M parameters",
-        f"{_PINNED}, with the file's size",
-    ),
-    Model(
-        "shi-labs/versatile-diffusion", "2926f8e11ea526b562cd592b099fcf9c2985d0b7",
-        (Weights("image_unet/diffusion_pytorch_model.safetensors", UNET_BYTES),
-         Weights(VAE, KL_BYTES), Weights(ENCODER, VIT_L_BYTES)),
-        ("model_index.json", "image_unet/config.json", "vae/config.json",
-         "image_encoder/config.json", "scheduler/scheduler_config.json",
-         "image_feature_extractor/preprocessor_config.json"),
-        "pickle", "mit", "generator from 257 x 768 tokens (MindEye 1)",
-        "revision as MindEye 1's code pins it; parameters in float32; published as pickles",
-    ),
-    Model(
-        "lambdalabs/sd-image-variations-diffusers", "v2.0",
-        (Weights(UNET, UNET_BYTES), Weights(VAE, KL_BYTES), Weights(ENCODER, VIT_L_BYTES)),
-        ("model_index.json", "unet/config.json", "vae/config.json", "image_encoder/config.json",
-         "scheduler/scheduler_config.json", "feature_extractor/preprocessor_config.json"),
-        "pickle", "creativeml-openrail-m",
-        "generator from 1 x 768; its vae is the low-level space of MindEye 1",
-        "the tag that its card asks for; MindEye's code expects it at commit a2a13984, not "
-        "confirmed, so the tag is used; parameters in float32; published as pickles",
-    ),
-    Model(
-        "kandinsky-community/kandinsky-2-2-decoder", "9ae140d347fed8ce6e8bb3005dcc1f48543bb8e3",
-        (Weights(UNET, 5_012_319_952),
-         Weights("movq/diffusion_pytorch_model.safetensors", 271_380_364)),
-        ("model_index.json", "unet/config.json", "movq/config.json",
-         "scheduler/scheduler_config.json"),
-        "safetensors", "apache-2.0", "generator from 1,280 pooled (Kandinsky 2.2)",
-        f"{_PINNED}, with the files' sizes",
-    ),
-    Model(
-        "kandinsky-community/kandinsky-2-2-prior", "9fc51ad5732afc5d031724219d22e6c42179c5a8",
-        (Weights(ENCODER, 3_689_837_458),),
-        ("image_encoder/config.json", "image_processor/preprocessor_config.json"),
-        "safetensors", "apache-2.0", "encoder: CLIP ViT-bigG/14, 1,280 pooled, of Kandinsky 2.2",
-        f"{_PINNED}, with the file's size",
-    ),
-    Model(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-        (Weights(UNET, UNET_BYTES), Weights(VAE, KL_BYTES),
-         Weights("text_encoder/model.safetensors", 492_265_874)),
-        ("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
-         *_tokenizer("tokenizer"), "scheduler/scheduler_config.json"),
-        "safetensors", "creativeml-openrail-m", "base of IP-Adapter's SD 1.5 files",
-        f"{_PINNED}; parameters in float32; a mirror of runwayml's, which was deleted",
-    ),
-    Model(
-        "stabilityai/stable-diffusion-xl-base-1.0", "462165984030d82259a11f4367a4eed129e94a7b",
-        (Weights(UNET, 10_270_077_736), Weights(VAE, KL_BYTES),
-         Weights("text_encoder/model.safetensors", 492_265_168),
-         Weights("text_encoder_2/model.safetensors", 2_778_702_264)),
-        ("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
-         "text_encoder_2/config.json", *_tokenizer("tokenizer"), *_tokenizer("tokenizer_2"),
-         "scheduler/scheduler_config.json"),
-        "safetensors", "openrail++", "base of IP-Adapter's SDXL files",
-        f"{_PINNED}; parameters in float32; its text encoders are for the empty prompt",
-    ),
-    Model(
-        "h94/IP-Adapter", "018e402774aeeddd60609b4ecdb7e298259dc729",
-        (Weights("models/ip-adapter_sd15.safetensors", 44_600_000),
-         Weights("models/image_encoder/model.safetensors", 2_530_000_000),
-         Weights("sdxl_models/ip-adapter_sdxl.safetensors", 703_000_000),
-         Weights("sdxl_models/ip-adapter_sdxl_vit-h.safetensors", 698_000_000),
-         Weights("sdxl_models/image_encoder/model.safetensors", 3_690_000_000)),
-        ("models/image_encoder/config.json", "sdxl_models/image_encoder/config.json"),
-        "safetensors", "apache-2.0",
-        "generator from 1,024 (SD 1.5, ViT-H) or 1,280 (SDXL, ViT-bigG) pooled, with its encoders",
-        f"{_PINNED}; parameters of the two image towers and of the adapters",
-    ),
-    Model(
-        "sd2-community/stable-diffusion-2-1-unclip", "main",
-        (Weights(UNET, 3_475_000_000), Weights(VAE, KL_BYTES), Weights(ENCODER, 2_530_000_000),
-         Weights("text_encoder/model.safetensors", 1_361_000_000),
-         Weights("image_normalizer/diffusion_pytorch_model.safetensors", 8_352)),
-        ("model_index.json", "unet/config.json", "vae/config.json", "image_encoder/config.json",
-         "text_encoder/config.json", "image_normalizer/config.json", *_tokenizer("tokenizer"),
-         "scheduler/scheduler_config.json", "image_noising_scheduler/scheduler_config.json",
-         "feature_extractor/preprocessor_config.json"),
-        "safetensors", "openrail++", "generator from 1,024 pooled (Stable unCLIP)",
-        f"{_UNPINNED}; Stability AI deleted stabilityai/stable-diffusion-2-* in November 2025 "
-        "(huggingface/diffusers issue 12874), this mirror is not theirs; parameters in float32",
-    ),
-)  # fmt: skip
-
-MODELS: dict[str, Model] = {model.id: model for model in _ALL}
-"""Every model by its hub id; a new one is an entry above."""
+MODELS: dict[str, Model] = _read_table()
+"""Every model by its hub id; a new one is an entry of models.yaml."""
 
 _IP = "h94/IP-Adapter"
 ADAPTER_BASES: dict[str, tuple[str, str]] = {

@@ -16,17 +16,15 @@ from xml.etree import ElementTree
 
 from mindeye.datasets.nsd.fetch_list import FetchConfig, FileRequest, files_to_fetch
 from mindeye.errors import DataError, UsageError
-from mindeye.progress import bytes_bar, track
+from mindeye.progress import track
+from mindeye.weights.checks import bytes_text, check_root
 from mindeye.weights.download import (
     AbsentError,
-    Downloader,
     RefusedError,
     RemoteFile,
     TransferError,
     announced,
-    bytes_text,
-    check_root,
-    check_space,
+    download_all,
     kept_bytes,
     opened,
 )
@@ -144,22 +142,18 @@ def _download(config: FetchConfig, tell: Tell, wait: Callable[[float], None]) ->
     for key in skipped:
         tell(f"  skipped, not in the bucket: {key}")
     total = sum(file.size for file in missing.values())
-    targets = {key: target_of(config.root, key) for key in missing}
-    present_bytes = {key: kept_bytes(file, targets[key]) for key, file in missing.items()}
-    done = sum(present_bytes.values())
+    targets = {target_of(config.root, key): file for key, file in missing.items()}
+    done = sum(kept_bytes(file, target) for target, file in targets.items())
     tell(f"{_count(missing)}, {bytes_text(total)}, {bytes_text(done)} of it here from before")
-    check_space(
-        {targets[key]: file.size - present_bytes[key] for key, file in missing.items()},
-        "choose fewer --sessions or another --root",
+    transferred = download_all(
+        targets,
+        attempts=config.attempts,
+        timeout=TIMEOUT,
+        wait=wait,
+        advice="choose fewer --sessions or another --root",
     )
-    with bytes_bar("fetch", total=total, done=done) as bar:
-        downloader = Downloader(attempts=config.attempts, bar=bar, timeout=TIMEOUT, wait=wait)
-        for key, file in missing.items():
-            downloader.fetch(file, targets[key])
-    tell(f"all complete and checked, {bytes_text(downloader.transferred)} transferred")
-    return FetchSummary(
-        tuple(missing), tuple(present), tuple(skipped), total, downloader.transferred
-    )
+    tell(f"all complete and checked, {bytes_text(transferred)} transferred")
+    return FetchSummary(tuple(missing), tuple(present), tuple(skipped), total, transferred)
 
 
 def target_of(root: Path, key: str) -> Path:

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 from mindeye.datasets.nsd.layout import GRIDS, SESSIONS_HELD, Betas
 from mindeye.datasets.numbers import parse_numbers
 from mindeye.errors import UsageError
-from mindeye.weights.download import check_address
+from mindeye.weights.checks import check_address
 
 TRIALS = {"core": 750, "synthetic": 744, "imagery": 720}
 """Betas in a session of each experiment (NSD Data Manual)."""
