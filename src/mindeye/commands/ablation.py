@@ -156,9 +156,9 @@ def _result(work: Workspace, row: AblationRow) -> RowResult:
     scores: dict[str, Row] = {}
     hits: dict[str, NDArray[np.float64]] = {}
     for direction in DIRECTIONS:
-        found = run.rows.get(("mindeye", f"{direction}_top1"))
-        if found is not None:
-            scores[f"{direction}_top1"] = found
+        score = run.rows.get(("mindeye", f"{direction}_top1"))
+        if score is not None:
+            scores[f"{direction}_top1"] = score
             ranks = np.load(work.folder / "retrieve" / f"{direction}_ranks.npy")
             hits[direction] = (ranks <= 0).astype(np.float64)
     drew = [s for s, metric in run.rows if metric == "PixCorr" and system(s).noise == 1]

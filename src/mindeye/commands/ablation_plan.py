@@ -146,10 +146,10 @@ def _only(content: Mapping[str, Any], known: set[str], where: object, what: str)
 
 
 def _mapping(content: Mapping[str, Any], key: str, where: object) -> Mapping[Any, Any]:
-    found = content.get(key) or {}
-    if not isinstance(found, Mapping):
-        raise ConfigError(f"{where}: {key} must be a mapping, not {type(found).__name__}")
-    return found
+    mapping = content.get(key) or {}
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{where}: {key} must be a mapping, not {type(mapping).__name__}")
+    return mapping
 
 
 def _safe_name(title: Any, where: object) -> str:

@@ -88,16 +88,16 @@ def all_differences(results: Sequence[RowResult], full: RowResult) -> list[dict[
     is the reference and has no p. Permutation nulls are not tested one by one: they are the null
     of `permutation_tests`, and a table of trivial hits would adjust the others too little.
     """
-    found = [{} if one.is_null else _differences(one, full) for one in results]
-    tests = [cell for row in found for cell in row.values() if cell["p"] is not None]
+    differences = [{} if one.is_null else _differences(one, full) for one in results]
+    tests = [cell for row in differences for cell in row.values() if cell["p"] is not None]
     for cell, p in zip(tests, adjusted([cell["p"] for cell in tests]), strict=True):
         cell["p_adjusted"] = p
-    return found
+    return differences
 
 
 def _differences(result: RowResult, full: RowResult) -> dict[str, dict[str, Any]]:
     """Test one row; all rows are resampled alike, so rows compare too."""
-    scoring, found = full.row.config.evaluate, {}
+    scoring, differences = full.row.config.evaluate, {}
     for purpose, name in enumerate(TESTED):
         pair = _pair(result, full, name)
         if pair is None:
@@ -105,7 +105,7 @@ def _differences(result: RowResult, full: RowResult) -> dict[str, dict[str, Any]
         rng = np.random.default_rng([full.row.config.seed, purpose])
         difference = paired_difference(*pair, rng, level=scoring.level, resamples=scoring.resamples)
         reference = result is full
-        found[name] = {
+        differences[name] = {
             "value": difference.value,
             "low": difference.low,
             "high": difference.high,
@@ -114,7 +114,7 @@ def _differences(result: RowResult, full: RowResult) -> dict[str, dict[str, Any]
             "p_adjusted": None,
             "verdict": REFERENCE if reference else verdict(difference),
         }
-    return found
+    return differences
 
 
 def _pair(
@@ -147,7 +147,7 @@ def permutation_tests(results: Sequence[RowResult], full: RowResult) -> dict[str
         Score to ``value``, ``null_mean``, ``null_best``, ``permutations`` N and the one-sided
         ``p`` = (1 + #{null at least as good}) / (N + 1); empty if the plan has no nulls.
     """
-    found = {}
+    tests = {}
     for name, real in full.scores.items():
         null = [
             one.scores[name].value
@@ -156,14 +156,14 @@ def permutation_tests(results: Sequence[RowResult], full: RowResult) -> dict[str
         ]
         if null:
             sign = metric(real.metric).sign
-            found[name] = {
+            tests[name] = {
                 "value": real.value,
                 "null_mean": float(np.mean(null)),
                 "null_best": float(max(null, key=lambda score: sign * score)),
                 "permutations": len(null),
                 "p": permutation_p(real.value, np.asarray(null), higher_is_better=sign > 0),
             }
-    return found
+    return tests
 
 
 def seed_spreads(results: Sequence[RowResult], full: RowResult) -> dict[str, dict[str, Any]]:
@@ -175,7 +175,7 @@ def seed_spreads(results: Sequence[RowResult], full: RowResult) -> dict[str, dic
         Score to ``values``, their ``mean`` and ``sd`` (standard deviation, n - 1); empty if no row
         of the plan changes the seed alone.
     """
-    found = {}
+    spreads = {}
     for name, real in full.scores.items():
         values = [real.value] + [
             one.scores[name].value
@@ -183,9 +183,9 @@ def seed_spreads(results: Sequence[RowResult], full: RowResult) -> dict[str, dic
             if one.is_seed and name in one.scores and one.scores[name].metric == real.metric
         ]
         if len(values) > 1:
-            found[name] = {
+            spreads[name] = {
                 "values": values,
                 "mean": float(np.mean(values)),
                 "sd": float(np.std(values, ddof=1)),
             }
-    return found
+    return spreads

@@ -191,13 +191,15 @@ def same_cluster(
         If labels and scores do not fit, or no cluster has two pictures.
     """
     same, random, sizes = _ranks(scores, np.asarray(labels))
-    kept = sizes > 1
-    if not kept.any():
+    in_company = sizes > 1
+    if not in_company.any():
         raise DataError("same-cluster distractors need a cluster with two test pictures; use fewer")
     how = scoring or Scoring()
     s = len(labels)
     points: list[Point] = []
-    for name, of_same, of_random, chance in _metrics(same[kept], random[kept], sizes[kept], s):
+    for name, of_same, of_random, chance in _metrics(
+        same[in_company], random[in_company], sizes[in_company], s
+    ):
         for condition, values in ((SAME, of_same), (RANDOM, of_random)):
             measure = Measure(scores.system, f"{scores.metric}_{name}", values, chance)
             reference = float(of_random.mean()) if condition == SAME else None
@@ -226,8 +228,8 @@ def _ranks(
         rows = np.flatnonzero(labels == label)
         own = torch.from_numpy(rows)
         inside = table[own][:, own]
-        found = retrieval.ranks_from_scores(inside, tie_tolerance=scores.tie_tolerance)
-        same[rows], sizes[rows] = found.numpy(), len(rows)
+        ranks = retrieval.ranks_from_scores(inside, tie_tolerance=scores.tie_tolerance)
+        same[rows], sizes[rows] = ranks.numpy(), len(rows)
     return same, everywhere, sizes
 
 
@@ -251,8 +253,8 @@ def _metrics(
 
 
 def _finding(scores: Scores, points: list[Point], by: By) -> Finding:
-    found = {p.condition: p for p in points if p.metric == f"{scores.metric}_two_way"}
-    same, random = found[SAME], found[RANDOM]
+    two_way = {p.condition: p for p in points if p.metric == f"{scores.metric}_two_way"}
+    same, random = two_way[SAME], two_way[RANDOM]
     assert same.low is not None
     assert random.low is not None
     figures = (

@@ -108,14 +108,14 @@ def training_span(training: Embeddings, *, rng: np.random.Generator) -> Span:
     DataError
         If there are fewer than two training stimuli, or all are equal.
     """
-    chosen = np.sort(rng.permutation(len(training))[:MOST_TRAINING])
-    if len(chosen) < 2:
-        raise DataError(f"a span needs 2 training stimuli at least, got {len(chosen)}")
-    targets = flat_rows(training[chosen], "training").astype(np.float64)
+    rows = np.sort(rng.permutation(len(training))[:MOST_TRAINING])
+    if len(rows) < 2:
+        raise DataError(f"a span needs 2 training stimuli at least, got {len(rows)}")
+    targets = flat_rows(training[rows], "training").astype(np.float64)
     mean = targets.mean(axis=0)
     axes, note = _principal_axes(targets - mean)
-    if len(chosen) < len(training):
-        note += f", of {len(chosen)} training stimuli out of {len(training)}"
+    if len(rows) < len(training):
+        note += f", of {len(rows)} training stimuli out of {len(training)}"
     return Span(mean, axes, note)
 
 
@@ -157,14 +157,14 @@ def _principal_axes(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], 
     values, vectors = values[::-1].clip(min=0), vectors[:, ::-1]
     rank = int((values > values[0] * max(stimuli, width) * np.finfo(np.float64).eps).sum())
     if few:
-        kept, note = rank, f"all {rank} dimensions of the training targets"
+        dimensions, note = rank, f"all {rank} dimensions of the training targets"
     else:
         held = np.cumsum(values) / values.sum()
-        kept = min(rank, int(np.searchsorted(held, LEADING)) + 1)
-        note = f"the {kept} dimensions with {LEADING:.0%} of the training variance"
-    axes = vectors[:, :kept]
+        dimensions = min(rank, int(np.searchsorted(held, LEADING)) + 1)
+        note = f"the {dimensions} dimensions with {LEADING:.0%} of the training variance"
+    axes = vectors[:, :dimensions]
     if few:
-        axes = centred.T @ (axes / np.sqrt(values[:kept]))
+        axes = centred.T @ (axes / np.sqrt(values[:dimensions]))
     return axes, note
 
 

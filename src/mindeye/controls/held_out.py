@@ -93,10 +93,10 @@ def held_out_clusters(
     _check(made, actual, training, held)
     centre = training.mean(axis=0)
     trained = _centroids(training - centre, np.asarray(held.training_labels))
-    own, kept = _own_centroids(actual - centre, np.asarray(held.labels))
+    own, in_company = _own_centroids(actual - centre, np.asarray(held.labels))
     chance = {"top1": 1 / (len(trained) + 1), "two_way": 0.5}
-    scored = _measures(system, (made - centre)[kept], own, trained, chance)
-    true = _measures(system, (actual - centre)[kept], own, trained, chance)
+    scored = _measures(system, (made - centre)[in_company], own, trained, chance)
+    true = _measures(system, (actual - centre)[in_company], own, trained, chance)
     points = [
         point_of(CONTROL, "new clusters", m, rng=rng, scoring=how, reference=float(t.values.mean()))
         for m, t in zip(scored, true, strict=True)
@@ -135,13 +135,13 @@ def _own_centroids(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Mean of the others of a picture's cluster (S', D), for the pictures that have others."""
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    kept = counts[index] > 1
-    if not kept.any():
+    in_company = counts[index] > 1
+    if not in_company.any():
         raise DataError("held-out clusters need two test pictures in one cluster")
     sums = np.zeros((len(counts), rows.shape[1]))
     np.add.at(sums, index, rows)
     others = (sums[index] - rows) / np.maximum(counts[index] - 1, 1)[:, None]
-    return np.asarray(others[kept], dtype=np.float32), kept
+    return np.asarray(others[in_company], dtype=np.float32), in_company
 
 
 def _measures(

@@ -66,10 +66,10 @@ def training_reliability(
         (V,) in [0, 1]; ones, so that all voxels weigh the same, where training stimuli were not
         repeated or no voxel is reliable.
     """
-    found = noise_ceiling(betas, list(training))
-    if found is None or not found.any():
+    reliability = noise_ceiling(betas, list(training))
+    if reliability is None or not reliability.any():
         return np.ones(betas.shape[1])
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(reliability, dtype=np.float64)
 
 
 def match_halves(
@@ -112,12 +112,14 @@ def match_halves(
         raise DataError(f"weights of shape {weights.shape} do not fit {betas.shape[1]} voxels")
     if not weights.any():
         raise DataError("no voxel has a weight: nothing can be correlated")
-    kept = np.array([i for i, rows in enumerate(trials) if len(rows) > 1], dtype=np.int64)
-    if len(kept) < 2:
-        raise DataError(f"a noise ceiling needs 2 repeated test stimuli at least, got {len(kept)}")
+    repeated = np.array([i for i, rows in enumerate(trials) if len(rows) > 1], dtype=np.int64)
+    if len(repeated) < 2:
+        raise DataError(
+            f"a noise ceiling needs 2 repeated test stimuli at least, got {len(repeated)}"
+        )
     first, second = [], []
     sizes = set()
-    for i in kept:
+    for i in repeated:
         order = rng.permutation(trials[i])
         half = len(order) // 2
         sizes.add((half, len(order) - half))
@@ -127,7 +129,7 @@ def match_halves(
     scores = _standard(np.stack(first), share) @ _standard(np.stack(second), share).T
     counts = " or ".join(f"{a} against {b}" for a, b in sorted(sizes))
     note = f"trials of one half look up the other: {counts}"
-    return HalvesMatch(torch.from_numpy(scores), scores.argmax(axis=1), kept, note)
+    return HalvesMatch(torch.from_numpy(scores), scores.argmax(axis=1), repeated, note)
 
 
 def _standard(patterns: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:

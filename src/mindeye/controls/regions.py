@@ -99,14 +99,14 @@ def _ways(region: Region, row: int, measure: Measure) -> Mapping[str, Measure]:
     for name, many in given.items():
         if len(many) <= row:
             raise DataError(f"{name}: no score by {measure.metric}, which all voxels have")
-    found = {name: many[row] for name, many in given.items()}
-    for name, own in found.items():
+    measures = {name: many[row] for name, many in given.items()}
+    for name, own in measures.items():
         if own.metric != measure.metric or own.values.shape != measure.values.shape:
             raise DataError(
                 f"{name}: {own.metric} of {len(own.values)} stimuli does not pair up with "
                 f"{measure.metric} of {len(measure.values)}"
             )
-    return found
+    return measures
 
 
 def _difference(
@@ -124,8 +124,8 @@ def _held_against_random(
 ) -> list[Finding]:
     if region.alone is None or region.random is None:
         return []
-    own, drawn = region.alone[row], region.random[row]
-    bounds = difference(own, drawn, rng, how)
+    own, random = region.alone[row], region.random[row]
+    bounds = difference(own, random, rng, how)
     better, worse = bounds.low > 0, bounds.high < 0
     if own.sign < 0:
         better, worse = worse, better

@@ -68,10 +68,10 @@ def candidate_spread(
     points.append(_bare("sd within stimulus", measure, interval(sd, rng, how), s))
     if picks is None:
         return points, []
-    chosen = np.asarray(picks)
-    if chosen.shape != (s,) or chosen.min() < 0 or chosen.max() >= n:
+    index = np.asarray(picks)
+    if index.shape != (s,) or index.min() < 0 or index.max() >= n:
         raise DataError(f"picks must name one of {n} candidates for each of {s} stimuli")
-    picked = table[chosen, np.arange(s)]
+    picked = table[index, np.arange(s)]
     best = (measure.sign * table).max(axis=0) * measure.sign
     k1 = points[n].value
     for name, row in (("picked", picked), ("best of n", best)):

@@ -136,9 +136,9 @@ def _spearman(
         return Point(CONTROL, "spearman", measure.system, measure.metric, 0.0, None, None, n, 0.0,
                      note=note)  # fmt: skip
     value = float(stats.spearmanr(nearness, values).statistic)
-    drawn = rng.integers(0, n, (how.resamples, n))
+    rows = rng.integers(0, n, (how.resamples, n))
     rhos = _row_correlation(
-        stats.rankdata(nearness[drawn], axis=1), stats.rankdata(values[drawn], axis=1)
+        stats.rankdata(nearness[rows], axis=1), stats.rankdata(values[rows], axis=1)
     )
     low, high = np.quantile(rhos, [(1 - how.level) / 2, (1 + how.level) / 2])
     return Point(

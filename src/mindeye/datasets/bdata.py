@@ -112,9 +112,9 @@ def read_bdata(config: BdataConfig) -> Recording:
     pictures = find_pictures(config.pictures, ids)
 
     def read_betas(session: int) -> NDArray[np.float32]:
-        chosen = trials[trials["session"] == session]
-        number = int(chosen["file"].iloc[0])
-        rows = chosen["row"].to_numpy(dtype=np.int64)
+        of_session = trials[trials["session"] == session]
+        number = int(of_session["file"].iloc[0])
+        rows = of_session["row"].to_numpy(dtype=np.int64)
         return files[number].read(rows, voxels[number][finite])
 
     return Recording(
@@ -181,11 +181,11 @@ def _trials(file: BdataFile, split: str, config: BdataConfig) -> pd.DataFrame:
         raise DataError(f"{file.path} has no label column of {LABELS}; it has {list(file.keys)}")
     ids = [_styled(s, config, file.path) for s in file.labels(label)]
     ignored = {*NO_TRIALS, *(word.lower() for word in config.ignore)}
-    kept = np.array([s.lower() not in ignored for s in ids])
+    is_trial = np.array([s.lower() not in ignored for s in ids])
     kinds = file.numbers("DataType")
     if kinds is not None:
-        kept &= np.isin(kinds, list(DATA_TYPES))
-    rows = np.flatnonzero(kept)
+        is_trial &= np.isin(kinds, list(DATA_TYPES))
+    rows = np.flatnonzero(is_trial)
     table = pd.DataFrame({"row": rows, "stimulus_id": [ids[r] for r in rows]})
     for key, name in (("Session", "session"), ("Run", "run")):
         numbers = file.numbers(key)

@@ -192,8 +192,8 @@ def _read_run(path: Path, config: EventsConfig) -> pd.DataFrame:
     left_out = ids.str.lower().isin(ignored) | names.str.lower().isin(ignored)
     # An onset that is not known (BIDS: n/a): no GLM can have such a trial.
     unknown = table["onset"].str.strip().str.lower().isin(MISSING)
-    kept = ~(left_out | unknown).to_numpy()
-    rows = np.flatnonzero(kept)
+    is_trial = ~(left_out | unknown).to_numpy()
+    rows = np.flatnonzero(is_trial)
     onset = pd.to_numeric(table["onset"].iloc[rows], errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(onset))
     if bad.size:

@@ -162,7 +162,7 @@ def _find_outputs(config: GlmsingleConfig) -> list[tuple[Path, str]]:
     here = _output_in([folder / f"{config.model}{s}" for s in SUFFIXES])
     if here is not None:
         return [(here, "")]
-    found = []
+    outputs = []
     for below in sorted(folder.glob("ses-*")):
         label = below.name.removeprefix("ses-")
         if not re.fullmatch(LABEL, label):
@@ -171,10 +171,10 @@ def _find_outputs(config: GlmsingleConfig) -> list[tuple[Path, str]]:
             continue
         path = _output_in([p for s in SUFFIXES for p in below.rglob(f"{config.model}{s}")])
         if path is not None:
-            found.append((path, label))
-    if not found:
+            outputs.append((path, label))
+    if not outputs:
         raise DataError(f"no {config.model} with suffix {SUFFIXES} in {folder} or its ses-*/")
-    return found
+    return outputs
 
 
 def _output_in(paths: list[Path]) -> Path | None:

@@ -18,7 +18,7 @@ def parse_numbers(text: str, known: Sequence[int], *, what: str) -> list[int]:
     """
     if text.strip() == "all":
         return list(known)
-    chosen: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,6})(?:\s*-\s*(\d{1,6}))?\s*", part)
         if match is None:
@@ -26,11 +26,11 @@ def parse_numbers(text: str, known: Sequence[int], *, what: str) -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise UsageError(f"{what} {part.strip()!r} runs backwards")
-        chosen.update(range(first, last + 1))
-    unknown = sorted(chosen - set(known))
+        numbers.update(range(first, last + 1))
+    unknown = sorted(numbers - set(known))
     if unknown:
         raise UsageError(f"{what} {unknown[0]} is not there; there are {spans(known)}")
-    return [n for n in known if n in chosen]
+    return [n for n in known if n in numbers]
 
 
 def spans(numbers: Sequence[int]) -> str:

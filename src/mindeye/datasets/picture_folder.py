@@ -45,16 +45,16 @@ def find_pictures(
             for name in (path.stem, path.name):
                 files.setdefault(normalize("NFC", name), []).append(path)
     named = named or {}
-    found = {
+    paths = {
         s: _choose(s, folder, files.get(normalize("NFC", s), []), named.get(s, "")) for s in ids
     }
-    missing = [s for s, path in found.items() if path is None]
+    missing = [s for s, path in paths.items() if path is None]
     if missing:
         raise DataError(
             f"no image for stimulus {missing[0]!r} in {folder} ({len(missing)} missing); files "
             f"are named by stimulus id, like {missing[0]}.png"
         )
-    return {s: path for s, path in found.items() if path is not None}
+    return {s: path for s, path in paths.items() if path is not None}
 
 
 def _choose(stimulus_id: str, folder: Path, files: list[Path], named: str) -> Path | None:

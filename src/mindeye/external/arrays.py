@@ -192,10 +192,10 @@ _READERS: dict[str, Callable[[Path], Any]] = {
 
 def _one_array(path: Path, content: Any) -> tuple[NDArray[Any], str]:
     if isinstance(content, Mapping):
-        found = {str(k): v for k, v in content.items() if isinstance(v, Tensor | np.ndarray)}
-        name = _choose(path, {k: tuple(v.shape) for k, v in found.items()})
+        arrays = {str(k): v for k, v in content.items() if isinstance(v, Tensor | np.ndarray)}
+        name = _choose(path, {k: tuple(v.shape) for k, v in arrays.items()})
         note = f"array {name!r} of {len(content)} entries" if len(content) > 1 else ""
-        return _numpy(found[name]), note
+        return _numpy(arrays[name]), note
     if isinstance(content, list | tuple):
         tensors = [one for one in content if isinstance(one, Tensor)]
         # One picture an entry, some with an axis for the batch.

@@ -136,9 +136,9 @@ def _conversions(header: ImageHeader, alpha: str) -> list[str]:
         "palettes, looked up": ("P", "PA"),
         "of another colour model, converted to RGB": ("CMYK", "YCbCr", "LAB", "HSV"),
     }
-    found = [kind for kind, modes in kinds.items() if header.mode in modes]
+    conversions = [kind for kind, modes in kinds.items() if header.mode in modes]
     if header.transparent:
-        found.append(f"with an alpha channel, laid over {alpha}")
+        conversions.append(f"with an alpha channel, laid over {alpha}")
     if header.turned:
-        found.append("turned upright as their EXIF orientation says")
-    return found
+        conversions.append("turned upright as their EXIF orientation says")
+    return conversions

@@ -152,10 +152,10 @@ def _for_so_many(
     """Leave out what compares with other stimuli where there is none."""
     if n > 1:
         return list(extractors), []
-    kept = [one for one in extractors if one.comparison != "two_way"]
+    usable = [one for one in extractors if one.comparison != "two_way"]
     gone = [f"two_way_{one.name}" for one in extractors if one.comparison == "two_way"]
     named = ", ".join(gone) or "two-way identification"
-    return kept, [
+    return usable, [
         f"{named}: there is one picture, and it takes two to tell one from the other",
         "intervals and shuffled floors: of one picture there are none",
     ]

@@ -113,10 +113,10 @@ def compare(
     config = PairedConfig(level, resamples, seed)
     sources = [Path(one) if isinstance(one, str) else one for one in (a, b)]
     pairs, notes = read_pairs(*sources)
-    chosen = _checked_systems(pairs, systems)
+    pairings = _checked_systems(pairs, systems)
     tests: list[_Test] = []
     left_out: list[str] = []
-    asked = [(*both, one) for both in chosen for one in _metrics(pairs, *both)]
+    asked = [(*both, one) for both in pairings for one in _metrics(pairs, *both)]
     for system_a, system_b, one in track(asked, "paired tests"):
         try:
             scored = _paired(pairs, (system_a, one), (system_b, one))
@@ -171,28 +171,28 @@ def _checked_systems(pairs: Pairs, systems: Sequence[tuple[str, str]]) -> list[t
     known = [
         list(dict.fromkeys(s for both in pairs.values() for s in both[i].systems)) for i in (0, 1)
     ]
-    chosen = list(dict.fromkeys(systems)) or [(s, s) for s in known[0] if s in known[1]]
+    matched = list(dict.fromkeys(systems)) or [(s, s) for s in known[0] if s in known[1]]
     for which, place in (("A", 0), ("B", 1)):
-        for name in (pair[place] for pair in chosen):
+        for name in (pair[place] for pair in matched):
             if name not in known[place]:
                 raise UsageError(
                     f"{which} has no scores of a system {name!r}; known: {', '.join(known[place])}"
                 )
     same = all(a.folder and b.folder and a.folder.samefile(b.folder) for a, b in pairs.values())
-    if same and any(a == b for a, b in chosen):
+    if same and any(a == b for a, b in matched):
         raise UsageError("A and B are the same folder; name two of its systems: --systems a=b")
-    return chosen
+    return matched
 
 
 def _metrics(pairs: Pairs, system_a: str, system_b: str) -> list[str]:
     """Return the metrics with a direction, or unknown ones, that some subject has of both."""
-    found = {
+    metrics = {
         name: find_metric(name)
         for a, b in pairs.values()
         for system, name in a.scores
         if system == system_a and (system_b, name) in b.scores
     }
-    return [name for name, one in found.items() if one is None or one.direction is not None]
+    return [name for name, one in metrics.items() if one is None or one.direction is not None]
 
 
 def _paired(pairs: Pairs, of_a: Name, of_b: Name) -> dict[str, _Paired]:
@@ -212,13 +212,13 @@ def _paired(pairs: Pairs, of_a: Name, of_b: Name) -> dict[str, _Paired]:
             f"its definition has other versions in other folders ({', '.join(sorted(versions))}); "
             "score them again with one version of mindeye"
         )
-    found = {}
+    subjects = {}
     for name, (a, b) in scored.items():
         try:
-            found[name] = _of_subject(a, b, of_a, of_b)
+            subjects[name] = _of_subject(a, b, of_a, of_b)
         except DataError as error:
             raise DataError(f"{name}: {error}" if name else str(error)) from error
-    return found
+    return subjects
 
 
 def _of_subject(a: ScoredRun, b: ScoredRun, of_a: Name, of_b: Name) -> _Paired:
@@ -265,14 +265,14 @@ def _tested(
     """Test one metric of one pair of systems: over all (empty name), then each subject."""
     statistic = metric(name[2]).statistic
     pairs = [(one.a, one.b) for one in scored.values()]
-    found = {
+    differences = {
         "": group_difference_of(pairs, named_rng(config.seed, *name), config, statistic=statistic)
     }
     for subject, one in scored.items():
         if subject:
             rng = named_rng(config.seed, *name, subject)
-            found[subject] = difference_of(one.a, one.b, rng, config, statistic=statistic)
-    return found
+            differences[subject] = difference_of(one.a, one.b, rng, config, statistic=statistic)
+    return differences
 
 
 def _note(scored: Mapping[str, _Paired], n_subjects: int) -> str:

@@ -53,8 +53,8 @@ def _nested(table: pd.DataFrame) -> list[dict[str, Any]]:
         plain = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
         subject = plain.pop("subject")
         if subject:
-            kept = ("a", "b", "difference", "low", "high", "p", "effect", "n")
-            tests[-1]["subjects"][subject] = {name: plain[name] for name in kept}
+            fields = ("a", "b", "difference", "low", "high", "p", "effect", "n")
+            tests[-1]["subjects"][subject] = {name: plain[name] for name in fields}
         else:
             tests.append({**plain, "subjects": {}})
     return tests

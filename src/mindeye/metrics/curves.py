@@ -100,16 +100,16 @@ def nway_points(
     DataError
         If a rank is not finite or lies outside 0 to N - 1.
     """
-    found = np.asarray(ranks, dtype=np.float64)
-    n = len(found)
-    if found.ndim != 1 or not ((found >= 0) & (found <= n - 1)).all():
+    checked = np.asarray(ranks, dtype=np.float64)
+    n = len(checked)
+    if checked.ndim != 1 or not ((checked >= 0) & (checked <= n - 1)).all():
         raise DataError(f"{metric} of {system}: ranks must lie between 0 and {n - 1}")
     how = scoring or Scoring()
     points = []
     for size in sizes:
         if not 2 <= size <= n:
             continue
-        success = expected_nway_success(torch.from_numpy(found), n, size).numpy()
+        success = expected_nway_success(torch.from_numpy(checked), n, size).numpy()
         bounds = interval(success, rng, how)
         points.append(
             Point(

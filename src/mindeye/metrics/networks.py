@@ -205,9 +205,11 @@ def _loaded_clip(path: Path) -> Any:
         raise CheckpointError(f"{path} is a file; CLIP is a folder with config.json and weights")
     model = open_pretrained(CLIPVisionModelWithProjection, path)
     for name, value in CLIP_SHAPE.items():
-        found = getattr(model.config, name, None)
-        if found != value:
-            raise CheckpointError(f"{path} is no CLIP ViT-L/14: its {name} is {found}, not {value}")
+        actual = getattr(model.config, name, None)
+        if actual != value:
+            raise CheckpointError(
+                f"{path} is no CLIP ViT-L/14: its {name} is {actual}, not {value}"
+            )
     return model
 
 

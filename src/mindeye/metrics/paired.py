@@ -142,7 +142,7 @@ def sign_flip_p(
         each = [statistic(one, axis=axis) for one in scores]
         return each[0] if len(each) == 1 else each[0] - each[1]
 
-    found = permutation_test(
+    result = permutation_test(
         data,
         tested,
         permutation_type="samples",
@@ -151,7 +151,7 @@ def sign_flip_p(
         batch=max(1, _BATCH // data[0].size),
         rng=rng,
     )
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:

@@ -276,13 +276,13 @@ def metric(name: str) -> Metric:
     >>> metric("distance_my_network").direction
     'lower'
     """
-    found = find_metric(name)
-    if found is None:
+    registered = find_metric(name)
+    if registered is None:
         raise DataError(
             f"metric {name!r} is not known; add it: mindeye.METRICS[{name!r}] = "
             f"Metric({name!r}, direction='higher' or 'lower'); known: {', '.join(METRICS)}"
         )
-    return found
+    return registered
 
 
 def image_metrics() -> tuple[list[Metric], list[Metric]]:

@@ -158,8 +158,8 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _by_stimulus(table: pd.DataFrame) -> pd.DataFrame:
     """Return scores by stimulus: the table itself, or those that `evaluate` keeps with its own."""
-    kept = table.attrs.get("scores")
-    frame = table if kept is None else pd.DataFrame(kept)
+    by_stimulus = table.attrs.get("scores")
+    frame = table if by_stimulus is None else pd.DataFrame(by_stimulus)
     needed = ["system", "metric", "stimulus_id", "value"]
     missing = [name for name in needed if name not in frame.columns]
     if missing:

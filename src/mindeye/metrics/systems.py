@@ -224,12 +224,12 @@ def references() -> dict[str, System]:
 
 def marked_references() -> dict[str, Reference]:
     """Return all that can stand beside a row, floors first, by column or, without one, system."""
-    found = [
+    marked = [
         (one.reference.name or one.name, one.reference)
         for one in SYSTEMS.values()
         if one.reference is not None
     ]
-    return dict(sorted(found, key=lambda pair: not pair[1].is_floor))
+    return dict(sorted(marked, key=lambda pair: not pair[1].is_floor))
 
 
 def reference_name(name: str) -> str:

@@ -94,8 +94,8 @@ def bootstrap_interval(
     def draw(index: NDArray[np.int64]) -> NDArray[Any]:
         return np.asarray(statistic(values[index], axis=-1))
 
-    drawn = _resampled(draw, values.size, rng, resamples)
-    return _between(float(statistic(values, axis=-1)), drawn, (1 - level) / 2)
+    resampled = _resampled(draw, values.size, rng, resamples)
+    return _between(float(statistic(values, axis=-1)), resampled, (1 - level) / 2)
 
 
 def paired_difference(
@@ -130,8 +130,8 @@ def paired_difference(
     """
     pair = _pair(first, second)
     _check_level(level)
-    drawn = _resampled(_difference(*pair, statistic), pair[0].size, rng, resamples)
-    return _between(_value_of_difference(*pair, statistic), drawn, (1 - level) / 2)
+    resampled = _resampled(_difference(*pair, statistic), pair[0].size, rng, resamples)
+    return _between(_value_of_difference(*pair, statistic), resampled, (1 - level) / 2)
 
 
 def group_difference(
@@ -200,22 +200,22 @@ def _group(
     if not own:
         raise DataError("an interval over subjects needs at least one subject")
     _check_level(level)
-    chosen = rng.integers(0, len(own), (resamples, len(own)))
-    drawn = np.empty(chosen.shape)
+    subjects = rng.integers(0, len(own), (resamples, len(own)))
+    resampled = np.empty(subjects.shape)
     for subject, (draw, n) in enumerate(how):
-        here = chosen == subject
-        drawn[here] = _resampled(draw, n, rng, int(here.sum()))
-    return _between(float(np.mean(own)), drawn.mean(axis=1), expanded_level(level, len(own)))
+        here = subjects == subject
+        resampled[here] = _resampled(draw, n, rng, int(here.sum()))
+    return _between(float(np.mean(own)), resampled.mean(axis=1), expanded_level(level, len(own)))
 
 
 def _resampled(draw: Draw, n: int, rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
     """Return (resamples,) values of resampled stimuli, in blocks that fit in memory."""
     step = max(1, _CELLS_AT_ONCE // n)
-    drawn = [
+    parts = [
         draw(rng.integers(0, n, (min(step, resamples - start), n)))
         for start in range(0, resamples, step)
     ]
-    return np.concatenate(drawn) if drawn else np.empty(0)
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _difference(
@@ -238,8 +238,8 @@ def _value_of_difference(
     return float(statistic(first, axis=-1) - statistic(second, axis=-1))
 
 
-def _between(value: float, drawn: NDArray[np.float64], outside: float) -> Interval:
-    low, high = np.quantile(drawn, [outside, 1 - outside])
+def _between(value: float, resampled: NDArray[np.float64], outside: float) -> Interval:
+    low, high = np.quantile(resampled, [outside, 1 - outside])
     return Interval(value, float(low), float(high))
 
 

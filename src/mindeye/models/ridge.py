@@ -130,10 +130,10 @@ def choose_lambdas(kernel: Kernel, targets: Floats, *, each: bool, seed: int) ->
         )
     # The logarithm that himalaya takes in between leaves a last digit: the grid's own values.
     nearest = np.abs(np.log(values)[:, None] - np.log(LAMBDAS)).argmin(axis=1)
-    chosen = LAMBDAS[nearest if each else nearest[:1]].astype(np.float32)
+    lambdas = LAMBDAS[nearest if each else nearest[:1]].astype(np.float32)
     variance = float(targets.var(axis=0, dtype=np.float64).mean())
     score = 1 + float(np.mean(losses, dtype=np.float64)) / variance if variance else 0.0
-    return Lambdas(chosen, score, targets.shape[1])
+    return Lambdas(lambdas, score, targets.shape[1])
 
 
 @contextmanager
@@ -199,10 +199,10 @@ def predict_ridge(kernel: Kernel, lambdas: Lambdas, columns: Columns, name: str)
     for part, block in columns.blocks(name):
         mean[part] = block.mean(axis=0, dtype=np.float64)
         deviation[part] = block.std(axis=0, dtype=np.float64)
-        centred, found = block - mean[part], plain[:, part]
+        centred, predicted = block - mean[part], plain[:, part]
         for value in np.unique(values[part]):
             own = values[part] == value
-            found[:, own] = weights[value] @ centred[:, own] + mean[part][own]
+            predicted[:, own] = weights[value] @ centred[:, own] + mean[part][own]
     return Predicted(plain, mean, deviation)
 
 

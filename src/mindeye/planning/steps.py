@@ -80,15 +80,15 @@ class _Steps:
 
     def _low(self, model: Any) -> tuple[LowObjective, LowDraw]:
         assert isinstance(self.config, LowConfig)
-        rows, maps, chosen = self.optim.batch_size, None, None
+        rows, maps, mask = self.optim.batch_size, None, None
         latents = torch.randn(rows, *self.sizes.latents)
         sources = None
         if self.maps is not None:
             maps = (torch.randn(rows, *self.maps), torch.randn(rows, *self.maps))
             sources = (StoredTargets([maps[0]]), StoredTargets([maps[1]]))
             positions, limit = rows * self.maps[0], self.config.contrastive_rows
-            chosen = torch.arange(limit) if 0 < limit < positions else None
-        draw = LowDraw(torch.randn(rows, self.sizes.voxels), latents, maps, chosen)
+            mask = torch.arange(limit) if 0 < limit < positions else None
+        draw = LowDraw(torch.randn(rows, self.sizes.voxels), latents, maps, mask)
         nobody = Validation(latents[:0], latents[:0], latents)
         source = StoredTargets([latents])
         return LowObjective(model, self.config, source, sources, nobody), draw

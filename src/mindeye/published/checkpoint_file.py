@@ -40,7 +40,7 @@ def _no_attribute(*_: object) -> None:
     """Stand for `getattr`; looks nothing up."""
 
 
-_STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+_REPLACEMENTS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_no_attribute, "builtins.getattr"),
     (_Nothing, "torch.optim.lr_scheduler.OneCycleLR"),
 ]
@@ -93,7 +93,7 @@ def _load(path: Path) -> Any:
     if begins_as_zip and not is_zip:
         raise CheckpointError(f"{path} is cut off, its end is missing; download or copy it again")
     try:
-        with torch.serialization.safe_globals(_STAND_INS):
+        with torch.serialization.safe_globals(_REPLACEMENTS):
             return torch.load(path, map_location="cpu", mmap=is_zip, weights_only=True)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL (\S+)", str(error))

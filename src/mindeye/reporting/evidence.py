@@ -29,7 +29,7 @@ def evidence(points: Sequence[Point], rows: Sequence[Row]) -> list[Evidence]:
     """Draw what the run has; a control without points has no figure."""
     drawn = finite(points)
     has_rows = any(row.metric in EMBEDDING_METRICS for row in rows)
-    found = []
+    findings = []
     for control in in_order([p.control for p in drawn] + ["collapse"] * has_rows):
         text = text_of(control)
         if text.draw is None:
@@ -39,8 +39,8 @@ def evidence(points: Sequence[Point], rows: Sequence[Row]) -> list[Evidence]:
         if control == "nearest_training":
             figures = figures._replace(notes=[*lookups(rows), *figures.notes])
         if figures.curves or figures.panels:
-            found.append(Evidence(control, text.question, text.expected, figures))
-    return found
+            findings.append(Evidence(control, text.question, text.expected, figures))
+    return findings
 
 
 def lookups(rows: Sequence[Row]) -> list[str]:

@@ -18,14 +18,16 @@ def described(name: str, note: str = "") -> Metric:
     note
         Note of its row, which begins with the size of the pool where there is one.
     """
-    found = find_metric(name)
-    if found is None:
+    description = find_metric(name)
+    if description is None:
         title = name.replace("_", " ").capitalize()
         return Metric(name, None, title=title, scale="count", group="other")
     size = note.split(" ")[0]
-    if found.has_pool and size.isdigit():
-        return dataclasses.replace(found, title=f"{found.title.removesuffix(POOL)} of {size}")
-    return found
+    if description.has_pool and size.isdigit():
+        return dataclasses.replace(
+            description, title=f"{description.title.removesuffix(POOL)} of {size}"
+        )
+    return description
 
 
 def system_name(name: str) -> str:

@@ -29,23 +29,23 @@ RESTORED = "mean and deviation of the test predictions themselves, as published 
 def ridge(work: Workspace) -> None:
     """Predict the test stimuli by ridge regression and by nearest neighbours."""
     folder, seed = work.folder / "ridge", work.config.seed
-    chosen: dict[str, Any] = {}
+    choices: dict[str, Any] = {}
     for target in ("tokens", "latents"):
         decoder = RidgeDecoder(target=target, seed=seed).fit_embedded(work.embedded)
-        found, columns = decoder.predicted(work.test_betas), decoder.columns_
-        write_array(folder / f"{target}.npy", found.plain.reshape(-1, *columns.shape))
-        write_array(folder / f"{target}_mean.npy", found.mean.reshape(columns.shape))
-        restored = _restored(found.plain, found.mean, found.deviation, columns.block)
+        predicted, columns = decoder.predicted(work.test_betas), decoder.columns_
+        write_array(folder / f"{target}.npy", predicted.plain.reshape(-1, *columns.shape))
+        write_array(folder / f"{target}_mean.npy", predicted.mean.reshape(columns.shape))
+        restored = _restored(predicted.plain, predicted.mean, predicted.deviation, columns.block)
         write_array(folder / f"{target}_restored.npy", restored.reshape(-1, *columns.shape))
-        chosen[target] = _described(decoder.lambdas_)
+        choices[target] = _described(decoder.lambdas_)
     neighbours = NeighbourDecoder(seed=seed).fit_embedded(work.embedded)
     alike = neighbours.predict(work.test_betas, ids=work.test_ids)
     write_array(folder / "knn_tokens.npy", alike.tokens)
     content = {"stimulus_ids": work.test_ids, "nearest": alike.nearest}
     write_json(folder / "knn_nearest.json", content)
     found_k = neighbours.neighbours_
-    chosen["knn"] = {"k": found_k.count, "held_out_cosine": found_k.scores}
-    write_json(folder / "chosen.json", {**chosen, "restored_by": RESTORED})
+    choices["knn"] = {"k": found_k.count, "held_out_cosine": found_k.scores}
+    write_json(folder / "chosen.json", {**choices, "restored_by": RESTORED})
 
 
 def _restored(plain: Floats, mean: Floats, deviation: Floats, block: int) -> Floats:

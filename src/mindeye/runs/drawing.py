@@ -23,9 +23,9 @@ def predict(work: Workspace) -> None:
     """Write brain embeddings and low-level latents of all test stimuli."""
     folder = work.folder / "predict"
     if work.config.high_enabled:
-        found = work.decoder.predict(work.test_betas, ids=work.test_ids)
-        write_array(folder / "backbone.npy", found.tokens)
-        write_array(folder / "contrastive.npy", found.retrieval)
+        prediction = work.decoder.predict(work.test_betas, ids=work.test_ids)
+        write_array(folder / "backbone.npy", prediction.tokens)
+        write_array(folder / "contrastive.npy", prediction.retrieval)
     if work.config.low_enabled:
         write_array(folder / "latents.npy", work.low_decoder.predict(work.test_betas))
     write_json(folder / "stimulus_ids.json", work.test_ids)
@@ -72,10 +72,10 @@ def _draw_high(work: Workspace, generator: Generator, low: Tensor | None) -> Non
             seed=work.config.seed,
             passing=_Kept(work, stack, draws).passing,
         )
-    for name, drawn in found.items():
-        write_array(folder / f"{name}.npy", drawn.pictures)
-        write_array(folder / f"{name}_pick.npy", drawn.pick)
-        write_array(folder / f"{name}_scores.npy", drawn.scores)
+    for name, images in found.items():
+        write_array(folder / f"{name}.npy", images.pictures)
+        write_array(folder / f"{name}_pick.npy", images.pick)
+        write_array(folder / f"{name}_scores.npy", images.scores)
     if config.blend and low is not None and "both" in found:
         plain = found["both"].pictures
         write_array(folder / "both_unblended.npy", plain)

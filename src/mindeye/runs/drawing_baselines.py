@@ -61,8 +61,8 @@ def _ridge(work: Workspace, name: str) -> Tensor:
 
 def _nearest(work: Workspace) -> str:
     """Write the training picture of the nearest brain of every stimulus that is drawn."""
-    found = read_json(work.folder / "ridge" / "knn_nearest.json")["nearest"]
-    pictures = work.subject.pictures_of(found[: len(work.drawn_ids)])
+    nearest = read_json(work.folder / "ridge" / "knn_nearest.json")["nearest"]
+    pictures = work.subject.pictures_of(nearest[: len(work.drawn_ids)])
     write_array(work.folder / "reconstruct" / "knn.npy", np.asarray(pictures))
     return "the training picture whose mean betas correlate most (k = 1)"
 

@@ -50,11 +50,13 @@ def regions_of(voxels: pd.DataFrame) -> list[Region]:
     voxels
         One row a voxel.
     """
-    found: dict[str, NDArray[np.bool_]] = {}
+    members: dict[str, NDArray[np.bool_]] = {}
     for label, inside in _labelled(voxels) + _member_columns(voxels):
         if label:
-            found[label] = found.get(label, np.zeros(len(voxels), dtype=bool)) | inside
-    proper = [Region(n, inside) for n, inside in found.items() if inside.any() and not inside.all()]
+            members[label] = members.get(label, np.zeros(len(voxels), dtype=bool)) | inside
+    proper = [
+        Region(n, inside) for n, inside in members.items() if inside.any() and not inside.all()
+    ]
     return sorted(proper, key=lambda region: (-int(region.inside.sum()), region.label))
 
 
@@ -80,14 +82,14 @@ def _clean(label: object) -> str:
 
 
 def _member_columns(voxels: pd.DataFrame) -> list[tuple[str, NDArray[np.bool_]]]:
-    found = []
+    columns = []
     for name in voxels.columns:
         values = voxels[name]
         if not str(name).startswith(MEMBERSHIP) or not pd.api.types.is_numeric_dtype(values):
             continue
         if values.isin([0, 1]).all():
-            found.append((_clean(str(name).removeprefix(MEMBERSHIP)), values.to_numpy() == 1))
-    return found
+            columns.append((_clean(str(name).removeprefix(MEMBERSHIP)), values.to_numpy() == 1))
+    return columns
 
 
 def random_set(size: int, voxels: int, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -150,9 +150,11 @@ def _facts(work: Workspace) -> SubjectFacts:
 
 def _problems(work: Workspace) -> list[str]:
     problems = [work.null] if work.null else []
-    drawn, test = len(work.drawn_ids), len(work.test_ids)
-    if drawn < test:
-        problems.append(f"Only the first {drawn} of {test} test stimuli were reconstructed.")
+    reconstructed, test = len(work.drawn_ids), len(work.test_ids)
+    if reconstructed < test:
+        problems.append(
+            f"Only the first {reconstructed} of {test} test stimuli were reconstructed."
+        )
     if test < FEW_STIMULI:
         problems.append(f"Only {test} test stimuli: the intervals are wide, so read them first.")
     for name in ("high", "low"):

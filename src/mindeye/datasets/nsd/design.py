@@ -213,13 +213,13 @@ def shared_test_sets(
     dict
         Names in the order above to stimulus ids in increasing 73k order.
     """
-    chosen = {
+    positions_of = {
         "shared1000": np.arange(design.shared),
         "shared982": _shown_at_least(design, PUBLIC_SESSIONS * per_session, 1),
         "special515": _shown_at_least(design, LEAST_SESSIONS * per_session, MOST_REPEATS),
     }
     sets = {}
-    for name, positions in chosen.items():
+    for name, positions in positions_of.items():
         ids = sorted(int(i) for i in design.images[subject - 1][positions])
         sets[name] = tuple(str(i) for i in ids if i in shown_ids)
     return sets

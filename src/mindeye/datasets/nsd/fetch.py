@@ -129,10 +129,10 @@ def _download(config: FetchConfig, tell: Tell, wait: Callable[[float], None]) ->
     missing: dict[str, RemoteFile] = {}
     present, skipped = [], []
     for request in track(files_to_fetch(config), "list"):
-        found = _announced(config, request)
-        if not found:
+        files = _announced(config, request)
+        if not files:
             skipped.append(request.key)
-        for key, file in found.items():
+        for key, file in files.items():
             target = target_of(config.root, key)
             if target.is_file() and target.stat().st_size == file.size:
                 present.append(key)
@@ -198,7 +198,7 @@ def _announced(config: FetchConfig, request: FileRequest) -> dict[str, RemoteFil
 
 def _listed(bucket: str, prefix: str) -> dict[str, RemoteFile]:
     """Return all files whose key begins with `prefix`, by S3's ListObjectsV2, page by page."""
-    found: dict[str, RemoteFile] = {}
+    files: dict[str, RemoteFile] = {}
     token = ""
     while True:
         query = {"list-type": "2", "prefix": prefix}
@@ -210,18 +210,18 @@ def _listed(bucket: str, prefix: str) -> dict[str, RemoteFile]:
             for entry in page.iterfind("{*}Contents"):
                 key = entry.findtext("{*}Key", "")
                 size, etag = int(entry.findtext("{*}Size", "")), entry.findtext("{*}ETag", "")
-                found[key] = RemoteFile(f"{bucket}/{quote(key)}", size, etag)
+                files[key] = RemoteFile(f"{bucket}/{quote(key)}", size, etag)
         except (ElementTree.ParseError, ValueError) as error:
             raise DataError(f"{bucket} gives no list of its files ({error})") from error
         following = page.findtext("{*}NextContinuationToken", "")
         if not following or following == token:
             break
         token = following
-    for key in found:
+    for key in files:
         if not key.startswith(prefix):
             raise DataError(f"the server lists {key!r} although {prefix!r} was asked for")
     # Keys that end in a slash only mark empty folders.
-    return {key: file for key, file in found.items() if not key.endswith("/")}
+    return {key: file for key, file in files.items() if not key.endswith("/")}
 
 
 def _tell_list(

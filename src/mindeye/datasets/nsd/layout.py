@@ -197,7 +197,7 @@ def find_betas(paths: NsdPaths, name: str, file_format: FileFormat) -> dict[str,
         If there is none, or a folder is in the place of one.
     """
     suffixes = {"hdf5": (".hdf5",), "nii": (".nii.gz",), "auto": (".nii.gz", ".hdf5")}[file_format]
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for suffix in suffixes:  # with auto, HDF5 comes last and wins
         for path in sorted(paths.betas.glob(f"*{suffix}")):
             stem = path.name.removesuffix(suffix)
@@ -206,13 +206,13 @@ def find_betas(paths: NsdPaths, name: str, file_format: FileFormat) -> dict[str,
             if path.is_dir():
                 raise DataError(f"{path} is a folder; remove it, or fetch it again")
             if path.is_file():  # no link to nowhere, as a session not fetched may be
-                found[stem] = path
-    if not found:
+                files[stem] = path
+    if not files:
         raise DataError(
             f"no {name.replace(SESSION_NUMBER, 'YY')}{' or '.join(suffixes)} in {paths.betas}; get "
             f"it with `mindeye fetch nsd --subject {paths.subject}`, or correct --root"
         )
-    return found
+    return files
 
 
 def find_sessions(paths: NsdPaths, file_format: FileFormat) -> dict[int, Path]:

@@ -135,9 +135,9 @@ class SingleSession:
     def _info(self) -> dict[str, Any]:
         simulated = (self.paths.root / MARKER).is_file()
         config = self.config
-        chosen = {"roi": config.roi, "mask": config.mask}
+        selection = {"roi": config.roi, "mask": config.mask}
         if config.voxels_of is not None:
-            chosen = {"voxels_of": str(config.voxels_of)}
+            selection = {"voxels_of": str(config.voxels_of)}
         return {
             "subject": f"subj{config.subject:02d}",
             "simulated": simulated,
@@ -148,7 +148,7 @@ class SingleSession:
             "betas_version": self.paths.version,
             "grid": list(self.file.grid),
             "trials_in_file": self.file.trials,
-            **chosen,
+            **selection,
         }
 
 
@@ -231,5 +231,5 @@ def prepared_voxels(folder: Path, subject: int, file: BetaFile) -> pd.DataFrame:
     places = flat.astype(np.int64)
     x, y, z = np.unravel_index(places, grid)
     table = {"voxel": np.arange(len(places)), "x": x, "y": y, "z": z, "flat_index": places}
-    kept = {c: other.voxels[c].to_numpy() for c in KEPT if c in other.voxels}
-    return pd.DataFrame({**table, **kept})
+    columns = {c: other.voxels[c].to_numpy() for c in KEPT if c in other.voxels}
+    return pd.DataFrame({**table, **columns})

@@ -98,36 +98,36 @@ def choose_voxels(
         If a file is missing, unreadable or on another grid, or no voxel is left.
     """
     named = _roi_labels(paths, config, grid)
-    chosen = named != ""
+    mask = named != ""
     if config.mask:
         if not Path(config.mask).is_file():
             raise DataError(f"no mask at {config.mask}; correct --mask, or leave it out")
-        chosen &= _on_grid(Path(config.mask), "mask", grid) > 0
+        mask &= _on_grid(Path(config.mask), "mask", grid) > 0
     ncsnr = None
     if least_ceiling > 0 or paths.ncsnr.is_file():
         ncsnr = _on_grid(paths.ncsnr, "noise ceiling (ncsnr.nii.gz)", grid).astype(np.float64)
         if least_ceiling > 0:
             # A voxel without a known ceiling (NaN) compares false and is left out.
-            chosen &= ceiling(ncsnr) >= least_ceiling
-    if not chosen.any():
+            mask &= ceiling(ncsnr) >= least_ceiling
+    if not mask.any():
         raise DataError(
             f"no voxel of subject {paths.subject} is in {config.roi}"
             f"{f' and {config.mask}' if config.mask else ''}"
             f"{f' with a noise ceiling of at least {least_ceiling}' if least_ceiling else ''}; "
             "choose other regions, another mask or a lower ceiling"
         )
-    x, y, z = np.nonzero(chosen)
+    x, y, z = np.nonzero(mask)
     table: dict[str, Any] = {
         "voxel": np.arange(len(x)),
         "x": x,
         "y": y,
         "z": z,
-        "flat_index": np.flatnonzero(chosen),
-        "roi": named[chosen].astype(str),
+        "flat_index": np.flatnonzero(mask),
+        "roi": named[mask].astype(str),
     }
     if ncsnr is not None:
-        table["ncsnr"] = ncsnr[chosen]
-        table["file_noise_ceiling"] = ceiling(ncsnr[chosen])
+        table["ncsnr"] = ncsnr[mask]
+        table["file_noise_ceiling"] = ceiling(ncsnr[mask])
     return pd.DataFrame(table)
 
 

@@ -154,11 +154,11 @@ def _candidates(
         path = work.folder / "reconstruct" / f"{name}_candidates.npy"
         if not path.is_file():
             continue
-        drawn = open_array(path, MEND)
+        candidates = open_array(path, MEND)
         picks = np.load(path.with_name(f"{name}_pick.npy"))
         tables: list[list[Measure]] = []
-        for i in track(range(drawn.shape[1]), f"{name} 1 by 1"):
-            images = resize(to_images(np.asarray(drawn[:, i])), reference.images.shape[-1])
+        for i in track(range(candidates.shape[1]), f"{name} 1 by 1"):
+            images = resize(to_images(np.asarray(candidates[:, i])), reference.images.shape[-1])
             rng = stream(work, f"candidate {name} {i}")
             rows = picture_rows(name, images, reference, rng=rng, scoring=quick, k=1)
             tables.append(measures_of(rows))
@@ -222,10 +222,10 @@ def _regions(work: Workspace, scoring: Scoring) -> Iterable[Control]:
     whole = measures(prediction(work, EMBEDDED["mindeye"]), "all voxels")
     regions = [
         Region(
-            found.label, found.voxels, measures(found.only, f"only {i}"),
-            measures(found.without, f"without {i}"), measures(found.random_only, f"random {i}"),
+            region.label, region.voxels, measures(region.only, f"only {i}"),
+            measures(region.without, f"without {i}"), measures(region.random_only, f"random {i}"),
         )
-        for i, found in enumerate(region_predictions(work))
+        for i, region in enumerate(region_predictions(work))
     ]  # fmt: skip
     if not regions:
         return []

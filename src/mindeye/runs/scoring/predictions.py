@@ -75,15 +75,15 @@ def retrieval_systems(work: Workspace) -> dict[str, tuple[Embeddings, Embeddings
     targets' mean and spread, as what ridge draws from (Brain-Diffuser's recipe).
     """
     actual = true_tokens(work)
-    found: dict[str, tuple[Embeddings, Embeddings]] = {}
+    systems: dict[str, tuple[Embeddings, Embeddings]] = {}
     if work.config.high_enabled:
         for name in ("mindeye", "mindeye_backbone"):
-            found[name] = (prediction(work, EMBEDDED[name]), actual)
-    found["ridge_restored"] = (prediction(work, "ridge/tokens_restored"), actual)
+            systems[name] = (prediction(work, EMBEDDED[name]), actual)
+    systems["ridge_restored"] = (prediction(work, "ridge/tokens_restored"), actual)
     mean = np.load(work.folder / "ridge" / "tokens_mean.npy")
     true = actual[:] - mean
     for name in ("ridge", "knn"):
         plain = prediction(work, EMBEDDED[name])
-        found[name] = (plain, actual)
-        found[f"{name}_centred"] = (plain - mean, true)
-    return found
+        systems[name] = (plain, actual)
+        systems[f"{name}_centred"] = (plain - mean, true)
+    return systems

@@ -78,11 +78,11 @@ def _training(work: Workspace) -> dict[str, list[str]]:
         "nearest_training_true": nearest_training_picture(true, training),
         "nearest_training_predicted": nearest_training_picture(predicted, training),
     }
-    return {name: [ids[i] for i in chosen] for name, chosen in rows.items()}
+    return {name: [ids[i] for i in rows_of] for name, rows_of in rows.items()}
 
 
 def _observers(work: Workspace) -> dict[str, Observer]:
-    found: dict[str, Observer] = {}
+    observers: dict[str, Observer] = {}
     trials = work.subject.rows_by_stimulus
     if sum(len(trials[s]) > 1 for s in work.test_ids) > 1:
         betas = work.subject.betas
@@ -93,9 +93,9 @@ def _observers(work: Workspace) -> dict[str, Observer]:
             weights,
             rng=stream(work, "noise_ceiling"),
         )
-        kept = [work.test_ids[i] for i in halves.kept]
-        found["noise_ceiling"] = Observer(kept, halves.scores, halves.note)
+        repeated = [work.test_ids[i] for i in halves.kept]
+        observers["noise_ceiling"] = Observer(repeated, halves.scores, halves.note)
     if has_truth(work.subject):
         likelihood = torch.from_numpy(np.asarray(log_likelihood(work.subject, work.test_ids)))
-        found["ideal_observer"] = Observer(work.test_ids, likelihood)
-    return found
+        observers["ideal_observer"] = Observer(work.test_ids, likelihood)
+    return observers

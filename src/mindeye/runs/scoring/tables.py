@@ -64,8 +64,8 @@ def picture_groups(
     """Score what the pictures look like."""
     rows: dict[str, list[Scored]] = {}
     for name, images, k in track(list(_pictures(work, others)), "pictures"):
-        drawn = [rows[c] for c in system(name).ceilings if c in rows]
-        ceilings = {one.row.metric: one.row.value for one in drawn[0]} if drawn else {}
+        scored = [rows[c] for c in system(name).ceilings if c in rows]
+        ceilings = {one.row.metric: one.row.value for one in scored[0]} if scored else {}
         rows[name] = picture_rows(
             name, resize(to_images(images()), reference.images.shape[-1]), reference,
             rng=stream(work, f"pictures {name}"), scoring=scoring, ceilings=ceilings, k=k,
