@@ -38,7 +38,7 @@ def grid_of_region(paths: NsdPaths, config: VoxelsConfig) -> tuple[Grid, Path]:
 
 
 def _on_grid(path: Path, what: str, grid: Grid) -> NDArray[np.float32]:
-    volume = whole_labels(read_volume(require_file(path, what), what))
+    volume = read_volume(require_file(path, what), what)
     if volume.shape != grid:
         raise DataError(
             f"{path} is on a grid of {describe_grid(volume.shape)}, the betas on one of "
@@ -51,7 +51,7 @@ def _roi_labels(paths: NsdPaths, config: VoxelsConfig, grid: Grid) -> NDArray[np
     """Return an object volume: "" outside, else the regions of a voxel, joined by ";"."""
     named = np.full(grid, "", dtype=object)
     for name, labels in parse_rois(config.roi):
-        volume = _on_grid(paths.roi(name), f"region {name}", grid)
+        volume = whole_labels(_on_grid(paths.roi(name), f"region {name}", grid))
         inside = volume > 0 if not labels else np.isin(volume, labels)
         if not inside.any():
             raise DataError(
@@ -102,7 +102,7 @@ def choose_voxels(
     if config.mask:
         if not Path(config.mask).is_file():
             raise DataError(f"no mask at {config.mask}; correct --mask, or leave it out")
-        mask &= _on_grid(Path(config.mask), "mask", grid) > 0
+        mask &= whole_labels(_on_grid(Path(config.mask), "mask", grid)) > 0
     ncsnr = None
     if least_ceiling > 0 or paths.ncsnr.is_file():
         ncsnr = _on_grid(paths.ncsnr, "noise ceiling (ncsnr.nii.gz)", grid).astype(np.float64)
