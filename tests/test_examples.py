@@ -15,7 +15,7 @@ import mindeye
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("plot_*.py"))
-REGISTRIES = ("METRICS", "DECODERS")
+REGISTRIES = ("AUTOENCODERS", "DECODERS", "ENCODERS", "GENERATORS", "METRICS")
 
 
 def _with_examples() -> list[str]:

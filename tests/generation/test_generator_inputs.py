@@ -97,7 +97,7 @@ def test_norms_are_brought_to_what_the_generator_knows_or_refused(
         loaded(name, tiny.Embeds(1, width), config()).draw(drawn(2, 1, width) / 20, seeds=SEEDS)
     images = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     made: Any = load_generator(name, encoder, NOWHERE, config=config(), device=CPU, pictures=images)
-    assert made.config.norm == pytest.approx(float(encoder.norms(images).mean()))
+    assert made.config.norm == pytest.approx(float(encoder.class_norms(images).mean()))
     units = encoder.encode(images[:2])
     plain = loaded(name, tiny.Embeds(1, width), config())
     wanted = plain.draw(units * made.config.norm, seeds=SEEDS)

@@ -133,5 +133,5 @@ def test_a_generator_that_does_not_fit_is_refused() -> None:
     encoder, pixels = load_encoder("zoo", device=CPU), load_autoencoder("pixels:64", device=CPU)
     with pytest.raises(ConfigError, match="draws latents of"):
         load_generator("zoo", encoder, pixels, **given)
-    with pytest.raises(ConfigError, match="known: zoo, pixels, none"):
+    with pytest.raises(ConfigError, match="known: zoo, pixels, ip_adapter"):
         load_generator("vd", PixelEncoder(28, 4), vae, **given)

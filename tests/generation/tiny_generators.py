@@ -20,16 +20,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from mindeye.targets.encoders.base import Encoder, Normalisation
+
 WIDTH, SIDE, PICTURE = 16, 8, 30
 KANDINSKY_WIDTH, PROMPT_WIDTH = 20, 24
 
 
-class Embeds:
+class Embeds(Encoder):
     """An encoder that gives (K, D) of pictures, at norm 1 or not, by a fixed random map."""
 
     size, fingerprint, id = 8, "embeds", "embeds"
 
-    def __init__(self, tokens: int, width: int, normalisation: str = "none") -> None:
+    def __init__(self, tokens: int, width: int, normalisation: Normalisation = "none") -> None:
         self.tokens, self.width, self.normalisation = tokens, width, normalisation
         self.has_class_token = True
         rng = torch.Generator().manual_seed(7)
@@ -39,8 +41,9 @@ class Embeds:
         mixed = (images.mean(dim=(2, 3)) + 0.1) @ self.map
         return mixed.view(-1, self.tokens, self.width)
 
-    def norms(self, images: Tensor) -> Tensor:
-        return self._raw(images)[:, 0].norm(dim=-1)
+    def class_norms(self, images: Tensor) -> Tensor | None:
+        divided = self.normalisation == "class"
+        return self._raw(images)[:, 0].norm(dim=-1) if divided else None
 
     def encode(self, images: Tensor) -> Tensor:
         raw = self._raw(images)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,34 +12,37 @@ from mindeye.data.subject import Subject
 from mindeye.metrics.features import encoder_network
 from mindeye.metrics.table import read_rows
 from mindeye.runs.pipeline import run_all
-from mindeye.runs.workspace import Workspace, start_run
+from mindeye.runs.workspace import start_run
+from mindeye.targets.encoders import Encoder, PixelEncoder
 from small_zoo_run import WORDS
 
 
-def _work(*, class_token: bool, name: str = "grid") -> Workspace:
-    """A run whose encoder gives four quarters of a picture, each as its mean colour."""
+class Quarters(Encoder):
+    """Four quarters of a picture, each as its mean colour."""
 
-    def encode(images: Tensor) -> Tensor:
+    tokens, width, size, fingerprint = 4, 3, 8, "quarters"
+
+    def __init__(self, *, class_token: bool) -> None:
+        self.has_class_token = class_token
+
+    def encode(self, images: Tensor) -> Tensor:
         quarters = torch.nn.functional.adaptive_avg_pool2d(images, 2)
         return quarters.flatten(2).transpose(1, 2)
-
-    encoder: Any = SimpleNamespace(id=name, has_class_token=class_token, encode=encode)
-    return cast(Workspace, SimpleNamespace(encoder=encoder))
 
 
 def test_a_grid_speaks_for_all_of_a_picture_and_not_for_its_corner() -> None:
     images = torch.zeros(2, 3, 8, 8)
     images[1, :, 4:, 4:] = 1  # the lower right corner alone tells them apart
-    features = encoder_network(_work(class_token=False).encoder).extract(images)
+    features = encoder_network(Quarters(class_token=False)).extract(images)
     torch.testing.assert_close(features, torch.tensor([[0.0] * 3, [0.25] * 3]))
-    corner = encoder_network(_work(class_token=True).encoder).extract(images)
+    corner = encoder_network(Quarters(class_token=True)).extract(images)
     torch.testing.assert_close(corner[0], corner[1])
 
 
 def test_pixel_tokens_are_compared_one_by_one() -> None:
     images = torch.rand(2, 3, 8, 8)
-    features = encoder_network(_work(class_token=False, name="pixels8").encoder).extract(images)
-    assert features.flatten(1).shape == (2, 12)
+    features = encoder_network(PixelEncoder(8, 4)).extract(images)
+    assert features.flatten(1).shape == (2, 64)
 
 
 def test_ridge_is_set_against_what_draws_its_pictures(

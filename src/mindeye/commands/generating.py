@@ -24,6 +24,7 @@ from torch import Tensor
 from mindeye.commands.embedding_files import EmbeddingFile, read_embedding_file
 from mindeye.config.fingerprints import config_hash
 from mindeye.config.generate import GenerateConfig
+from mindeye.config.targets import is_pixels
 from mindeye.data.images import to_pictures
 from mindeye.errors import ConfigError, DataError, UsageError
 from mindeye.files import atomic_path, open_array, provenance, read_json, sha256, write_json
@@ -136,7 +137,7 @@ def _completed(config: GenerateConfig, found: EmbeddingFile) -> GenerateConfig:
     tokens = config.tokens or stated["encoder"].get("which")
     if tokens not in ("all", "pooled"):
         single = found.array.ndim == 2 or found.array.shape[1] == 1
-        whole = config.generator == "zoo" or encoder.startswith("pixels")
+        whole = config.generator == "zoo" or is_pixels(encoder)
         tokens = "pooled" if single and not whole else "all"
     vae = config.vae or str(stated["vae"].get("name", own))
     if not vae and config.start:

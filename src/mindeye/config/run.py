@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from mindeye.config.bounds import Bound, Checked, Seed
+from mindeye.config.bounds import REGISTRIES, Bound, Checked, Seed
 from mindeye.config.high import HighConfig
 from mindeye.config.low import LowConfig
 from mindeye.config.results import EvaluateConfig, ReconstructConfig
-from mindeye.config.targets import TargetsConfig
+from mindeye.config.targets import TargetsConfig, is_pixels
 from mindeye.errors import ConfigError
+
+SHIPPED_GENERATORS = ("zoo", "pixels", "ip_adapter")
+"""Names in `mindeye.GENERATORS` before anybody adds one; what takes pixel tokens is known."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,9 @@ class RunConfig(Checked):
             )
         if not self.high_enabled:
             return
-        pixel_tokens = targets.encoder.startswith("pixels")
-        if targets.generator != "none" and (targets.generator == "pixels") != pixel_tokens:
+        added = set(REGISTRIES.get("GENERATORS", ())) - set(SHIPPED_GENERATORS)
+        misfit = (targets.generator == "pixels") != is_pixels(targets.encoder)
+        if misfit and targets.generator.partition(":")[0] not in ("none", *added):
             raise ConfigError(
                 f"targets.generator={targets.generator} does not take the embeddings of "
                 f"targets.encoder={targets.encoder}; pixel tokens go with generator=pixels"

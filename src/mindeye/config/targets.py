@@ -17,7 +17,8 @@ class TargetsConfig(Checked):
     ----------
     encoder
         Image encoder whose tokens are decoded: ``zoo``, ``pixels:SIZE:PATCH``, ``timm:ARCH:FILE``,
-        or a local folder or fetched model of a kind that docs/reference/encoders.md lists.
+        an entry of `mindeye.ENCODERS`, or a local folder or fetched model of a kind that
+        docs/reference/encoders.md lists.
     tokens
         ``all`` decodes every token (257 x 768 in the paper), ``pooled`` one vector a picture (the
         paper's 1 x 768 variant for large galleries).
@@ -27,13 +28,14 @@ class TargetsConfig(Checked):
     maps_size
         Side of pictures for ``maps``, where it is a network of timm; 0 takes its own.
     vae
-        Autoencoder of the low-level pipeline: ``zoo``, ``pixels:SIZE``, ``taesd:FOLDER``, or a
-        local folder or fetched model that is an AutoencoderKL or AutoencoderTiny of ``diffusers``.
+        Autoencoder of the low-level pipeline: ``zoo``, ``pixels:SIZE``, ``taesd:FOLDER``, an entry
+        of `mindeye.AUTOENCODERS`, or a local folder or fetched model that is an AutoencoderKL or
+        AutoencoderTiny of ``diffusers``.
     vae_size
         Side of pictures for ``vae``; 0 takes its own.
     generator
-        Embedding-to-image model: ``zoo``, ``pixels`` (unfolds pixel tokens), ``none`` or a local
-        folder with ``unet`` and ``scheduler``.
+        Embedding-to-image model: ``zoo``, ``pixels`` (unfolds pixel tokens), ``none``, an entry of
+        `mindeye.GENERATORS`, or a local folder with ``unet`` and ``scheduler``.
     batch_size
         Pictures embedded at once.
     stored
@@ -65,7 +67,12 @@ class TargetsConfig(Checked):
             raise ConfigError("targets.maps_size is set, but there is no targets.maps to resize")
         if self.augmentation == "cached" and not self.views:
             raise FieldError("targets.views", "is 0; augmentation=cached needs at least 1 view")
-        if self.tokens == "pooled" and self.encoder.startswith("pixels"):
+        if self.tokens == "pooled" and is_pixels(self.encoder):
             raise ConfigError(
                 f"targets.encoder={self.encoder} has no class token; set targets.tokens=all"
             )
+
+
+def is_pixels(encoder: str) -> bool:
+    """Return whether an encoder's name is that of grey pixels, ``pixels:SIZE:PATCH``."""
+    return encoder.partition(":")[0] == "pixels"

@@ -60,10 +60,11 @@ class TargetSpaces:
     def encoder(self) -> Encoder:
         """The encoder whose embeddings are decoded."""
         config = self.config
-        if self.given is not None:
-            return self.given
         return load_encoder(
-            config.encoder, device=self.device, tokens=config.tokens, weights=self.weights
+            config.encoder if self.given is None else self.given,
+            device=self.device,
+            tokens=config.tokens,
+            weights=self.weights,
         )
 
     @cached_property

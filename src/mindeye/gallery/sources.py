@@ -34,8 +34,7 @@ from mindeye.gallery.embeddings import (
 from mindeye.gallery.exact import unit_rows
 from mindeye.gallery.pictures import Picture, PictureSample, read_files, read_shard
 from mindeye.gallery.store import COLUMNS, VectorSpace
-from mindeye.targets.encoders import Encoder, PooledEncoder, load_encoder
-from mindeye.targets.encoders.preprocessing import Preprocessing
+from mindeye.targets.encoders import Encoder, load_encoder
 
 PART = 4096
 """Pictures of a folder a part: some minutes of a CPU, so that little is lost when it is killed."""
@@ -163,11 +162,9 @@ def square(images: Tensor, encoder: Encoder) -> Tensor:
     the shorter side is brought to `size` and the middle cut out, or both sides are, whichever
     the encoder's own preprocessing does. What it cuts out of the middle itself stays the same.
     """
-    network = encoder.encoder if isinstance(encoder, PooledEncoder) else encoder
-    own = getattr(network, "preprocessing", None)
-    if not isinstance(own, Preprocessing):
+    if encoder.preprocessing is None:
         return resize(images, encoder.size)
-    return dataclasses.replace(own, size=encoder.size).fit(images)
+    return dataclasses.replace(encoder.preprocessing, size=encoder.size).fit(images)
 
 
 class Queries(NamedTuple):

@@ -83,20 +83,8 @@ class FunctionExtractor:
 
 
 def encoder_network(encoder: Encoder) -> FunctionExtractor:
-    """Return an encoder as a feature network under its own name.
-
-    Features are the class token, else the mean token, and all pixels of pixel tokens.
-    """
-    pixels = encoder.id.startswith("pixels")
-
-    def features(images: Tensor) -> Tensor:
-        tokens = encoder.encode(images)
-        if pixels:
-            return tokens
-        # Without a class token, token 0 is the upper left corner of the image.
-        return tokens[:, 0] if encoder.has_class_token else tokens.mean(dim=1)
-
-    return FunctionExtractor(encoder.id, features)
+    """Return an encoder as a feature network under its own name, see `Encoder.features`."""
+    return FunctionExtractor(encoder.id, encoder.features)
 
 
 @dataclass(frozen=True, eq=False)

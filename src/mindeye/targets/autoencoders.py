@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mindeye.config.bounds import REGISTRIES
 from mindeye.data.images import resize
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.targets.encoders.base import check_images
 from mindeye.targets.encoders.folders import folder_fingerprint
+from mindeye.targets.entries import make_entry
 from mindeye.weights.pretrained import open_pretrained, read_settings
 from mindeye.zoo import zoo_folder
 
@@ -230,23 +232,52 @@ class PixelAutoencoder:
         return ((latents + 1) / 2).clamp(0, 1)
 
 
+def _asked(size: int) -> dict[str, int]:
+    return {"size": size} if size else {}
+
+
+def _zoo(*, device: torch.device, size: int = 0) -> KLAutoencoder:
+    return KLAutoencoder(zoo_folder("vae"), "zoo_vae", device=device, size=size)
+
+
+def _pixels(text: str, *, size: int = 0) -> PixelAutoencoder:
+    if not re.fullmatch(r"\d+", text):
+        raise ConfigError(f"unknown vae 'pixels:{text}'; write pixels:SIZE")
+    return PixelAutoencoder(size or int(text))
+
+
+def _taesd(text: str, *, device: torch.device, size: int = 0) -> TinyAutoencoder:
+    folder = Path(text).expanduser()
+    return TinyAutoencoder(tiny_files(folder), folder, "taesd", device=device, size=size)
+
+
+AUTOENCODERS: dict[str, Any] = {"zoo": _zoo, "pixels": _pixels, "taesd": _taesd}
+"""Autoencoders by the names of `targets.vae`, beside folders and hub ids.
+
+An entry is an `Autoencoder`, or a class or function that makes one, as in `ENCODERS`. Add one of
+your own as ``mindeye.AUTOENCODERS["mine"] = Mine``.
+"""
+REGISTRIES["AUTOENCODERS"] = AUTOENCODERS
+
+
 def load_autoencoder(
-    name: str, *, device: torch.device, weights: Path | None = None, size: int = 0
+    name: str | Autoencoder, *, device: torch.device, weights: Path | None = None, size: int = 0
 ) -> Autoencoder:
     """Return an autoencoder by its config name.
 
     Parameters
     ----------
     name
-        ``zoo``, ``pixels:SIZE``, ``taesd:FOLDER`` (TAESD's two original files), a local folder of
-        an AutoencoderKL or AutoencoderTiny or of a pipeline with one in ``vae``, or the hub id of a
-        model that was fetched.
+        A name of `AUTOENCODERS`, alone or with what it is made of after a colon (``pixels:SIZE``,
+        ``taesd:FOLDER`` with TAESD's two original files); a local folder of an AutoencoderKL or
+        AutoencoderTiny or of a pipeline with one in ``vae``; the hub id of a model that was
+        fetched; or an autoencoder object.
     device
-        Where it runs.
+        Device that it runs on.
     weights
-        Where fetched models lie; None looks in the usual places.
+        Folder in which fetched models lie; None looks in the usual places.
     size
-        Side that pictures are resized to; 0 takes the model's own.
+        Side that images are resized to; 0 takes the model's own.
 
     Raises
     ------
@@ -255,14 +286,11 @@ def load_autoencoder(
     CheckpointError
         If the folder does not hold a whole autoencoder.
     """
-    pixels = re.fullmatch(r"pixels:(\d+)", name)
-    if pixels:
-        return PixelAutoencoder(size or int(pixels[1]))
-    if name == "zoo":
-        return KLAutoencoder(zoo_folder("vae"), "zoo_vae", device=device, size=size)
-    if name.startswith("taesd:"):
-        folder = Path(name.removeprefix("taesd:")).expanduser()
-        return TinyAutoencoder(tiny_files(folder), folder, "taesd", device=device, size=size)
+    if not isinstance(name, str):
+        return name
+    if name.partition(":")[0] in AUTOENCODERS:
+        entry: Autoencoder = make_entry("AUTOENCODERS", name, device=device, **_asked(size))
+        return entry
     folder = _folder(name, weights)
     label = folder.name if Path(name).is_dir() else Path(name).name
     if (folder / "model_index.json").is_file() and (folder / "vae").is_dir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mindeye.config import RunConfig
+from mindeye.config.bounds import REGISTRIES
 from mindeye.config.settings import preset_content, run_config
 from mindeye.errors import CheckpointError, ConfigError, UsageError
 from mindeye.weights.find import find_weights, known_model
@@ -20,6 +21,8 @@ BUILT_IN = ("", "zoo", "none", "pixels")
 """Names that stand for no weights of others, besides those of `LOCAL`."""
 LOCAL = ("pixels:", "timm:", "taesd:")
 """Beginnings of names whose files, if any, are people's own."""
+LISTS = ("ENCODERS", "AUTOENCODERS", "GENERATORS")
+"""Registries whose names stand for objects of this process."""
 ADAPTER = "ip_adapter:"
 """Beginning of ``ip_adapter:BASE:FILE``, which names two models."""
 
@@ -108,9 +111,10 @@ def found_models(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def parts_of(name: str) -> list[str]:
-    """Return the models in a field of the configuration."""
+    """Return the models in a field of the configuration; a registered name is none of others."""
     if name in BUILT_IN or name.startswith(LOCAL):
         return []
     if name.startswith(ADAPTER):
         return name.removeprefix(ADAPTER).split(":")
-    return [name]
+    head = name.partition(":")[0]
+    return [] if any(head in REGISTRIES.get(registry, ()) for registry in LISTS) else [name]

@@ -2,12 +2,11 @@
 
 from mindeye.generation.generators.base import Generator, Space
 from mindeye.generation.generators.latent import LatentGenerator
-from mindeye.generation.generators.load import load_generator
+from mindeye.generation.generators.load import GENERATORS, load_generator
 from mindeye.generation.generators.pixels import PixelGenerator
-from mindeye.generation.generators.schedulers import SCHEDULERS
 
 __all__ = [
-    "SCHEDULERS",
+    "GENERATORS",
     "Generator",
     "LatentGenerator",
     "PixelGenerator",

@@ -58,11 +58,26 @@ class Generator(Protocol):
     space
         The embeddings it takes.
     uses_start
-        Whether it can start from latents (img2img).
+        Whether it can start from latents (img2img); False by default.
+
+    Examples
+    --------
+    A generator is registered by one entry and drawn with by its name:
+
+    >>> import torch
+    >>> from mindeye.generation.generators import GENERATORS, Generator, Space
+    >>> class Grey(Generator):
+    ...     space = Space(None, 64, "any")
+    ...     def generate(self, tokens, *, seeds, start=None):
+    ...         return tokens.mean(dim=(1, 2)).sigmoid().view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
+    >>> GENERATORS["grey"] = Grey
+    >>> Grey().generate(torch.zeros(2, 65, 64), seeds=[0, 1]).shape
+    torch.Size([2, 3, 32, 32])
+    >>> del GENERATORS["grey"]
     """
 
     space: Space
-    uses_start: bool
+    uses_start: bool = False
 
     def generate(
         self, tokens: Tensor, *, seeds: Sequence[int], start: Tensor | None = None

@@ -82,9 +82,8 @@ class Request:
         picture = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, side, side)
         empty = self.encoder.encode(picture)
         if own_norm and self.encoder.normalisation == "class":
-            measure = own_norms(self.encoder)
-            scale = self.config.norm if measure is None else float(measure(picture)[0])
-            empty = empty * scale
+            norms = self.encoder.class_norms(picture)
+            empty = empty * (self.config.norm if norms is None else float(norms[0]))
         return empty
 
 
@@ -103,16 +102,6 @@ class Kind:
     unet: str
     vae: str | None
     condition: Callable[[Request, Any], Condition]
-
-
-def own_norms(encoder: Encoder) -> Callable[[Tensor], Tensor] | None:
-    """Return what measures the norms (N,) that an encoder's embeddings have before division.
-
-    None for an encoder that does not tell, or divides by something else than the first token's.
-    """
-    network = getattr(encoder, "encoder", encoder)  # of a pooled one
-    measure: Callable[[Tensor], Tensor] | None = getattr(network, "norms", None)
-    return measure if getattr(network, "normalisation", "") == "class" else None
 
 
 def _bare(request: Request, unet: Any) -> Condition:

@@ -5,21 +5,21 @@ from mindeye.targets.encoders.clip import ClipEncoder
 from mindeye.targets.encoders.folders import folder_fingerprint
 from mindeye.targets.encoders.open_clip import OpenClipEncoder
 from mindeye.targets.encoders.pixels import PixelEncoder
-from mindeye.targets.encoders.pooled import PooledEncoder
-from mindeye.targets.encoders.registry import KINDS, load_encoder
+from mindeye.targets.encoders.registry import ENCODERS, KINDS, as_encoder, load_encoder
 from mindeye.targets.encoders.timm_maps import TimmEncoder
 from mindeye.targets.encoders.vision import DinoEncoder, SiglipEncoder
 
 __all__ = [
+    "ENCODERS",
     "KINDS",
     "ClipEncoder",
     "DinoEncoder",
     "Encoder",
     "OpenClipEncoder",
     "PixelEncoder",
-    "PooledEncoder",
     "SiglipEncoder",
     "TimmEncoder",
+    "as_encoder",
     "check_images",
     "folder_fingerprint",
     "load_encoder",

@@ -1,15 +1,15 @@
-"""The protocol of image encoders, and what all those that are networks have in common."""
+"""The base class of image encoders, and what all those that are networks have in common."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from mindeye.errors import DataError
+from mindeye.errors import ConfigError, DataError
 from mindeye.targets.encoders.preprocessing import Preprocessing
 
 Normalisation = Literal["class", "rms", "none"]
@@ -25,23 +25,43 @@ TOLERANCE = 1e-3
 """By how much rounding may carry a value past 0 or 1; a grey level is 4e-3."""
 
 
-class Encoder(Protocol):
-    """Turns images into tokens.
+class Encoder(ABC):
+    """Turns images into tokens; base class of all encoders, and of one of your own.
+
+    An own encoder sets `tokens`, `width`, `size` and `fingerprint` and writes `encode`; everything
+    else has a default. It need not even inherit: `load_encoder` takes any object with these five.
 
     Attributes
     ----------
-    id
-        Name under which its metrics and embeddings are known.
     tokens, width
-        K and D of its embeddings.
+        Number K and width D of its tokens.
     size
-        Side that pictures are resized to; at it they need no resizing.
+        Side in pixels at which it takes images without resizing them.
     fingerprint
-        Hash of weights and of the library versions that decide the numbers.
+        Hash of the weights, or any text that changes when its numbers do; stored embeddings of
+        another fingerprint are refused.
+    id
+        Name under which its metrics and embeddings are known; the class's name by default.
     has_class_token
-        Whether token 0 stands for the whole picture; the others lie on a grid, row by row.
+        Whether token 0 stands for the whole image; the others lie on a grid, row by row.
     normalisation
-        See `Normalisation`.
+        What tokens are divided by, see `Normalisation`.
+    preprocessing
+        How pictures are resized and cut for it, None where `size` says all.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mindeye.targets.encoders import ENCODERS, Encoder, load_encoder
+    >>> class Colours(Encoder):
+    ...     tokens, width, size, fingerprint = 4, 3, 32, "colours-1"
+    ...     def encode(self, images):
+    ...         return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(2).mT
+    >>> ENCODERS["colours"] = Colours
+    >>> encoder = load_encoder("colours", device=torch.device("cpu"))
+    >>> encoder.encode(torch.zeros(5, 3, 64, 64)).shape
+    torch.Size([5, 4, 3])
+    >>> del ENCODERS["colours"]
     """
 
     id: str
@@ -49,12 +69,48 @@ class Encoder(Protocol):
     width: int
     size: int
     fingerprint: str
-    has_class_token: bool
-    normalisation: Normalisation
+    has_class_token: bool = False
+    normalisation: Normalisation = "none"
+    preprocessing: Preprocessing | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name an encoder after its class, until it names itself."""
+        super().__init_subclass__(**options)
+        cls.id = cls.__dict__.get("id", cls.__name__)
+
+    @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Return tokens (N, K, D) of images (N, 3, H, W) in [0, 1]."""
-        ...
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what stands for whole images (N, ...) when reconstructions are compared.
+
+        It is the class token, or without one the mean of all tokens: token 0 would be the upper
+        left corner of the image.
+        """
+        tokens = self.encode(images)
+        return tokens[:, 0] if self.has_class_token else tokens.mean(dim=1)
+
+    def class_norms(self, images: Tensor) -> Tensor | None:
+        """Return the norms (N,) that class tokens had before division, None where unknown.
+
+        Some generators were trained on embeddings at that norm; its mean over pictures leads back.
+        """
+        del images
+        return None
+
+    def pooled(self) -> Encoder:
+        """Return the encoder of the pooled embedding alone, one token an image.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such embedding.
+        """
+        raise ConfigError(
+            f"the encoder {self.id} has no class token and no pooled embedding; set "
+            "targets.tokens=all"
+        )
 
 
 def check_images(images: Tensor) -> None:
@@ -106,7 +162,7 @@ class Facts:
     fingerprint: str
 
 
-class NetworkEncoder(ABC):
+class NetworkEncoder(Encoder):
     """An encoder that is a network.
 
     Parameters
@@ -128,7 +184,7 @@ class NetworkEncoder(ABC):
         self.id, self.fingerprint = facts.id, facts.fingerprint
         self.tokens, self.width = facts.tokens, facts.width
         self.pooled_width = facts.pooled_width
-        self.preprocessing = facts.preprocessing
+        self.preprocessing: Preprocessing = facts.preprocessing
         self.size = facts.preprocessing.edge or facts.preprocessing.size
         self.mean = torch.tensor(facts.preprocessing.mean, device=device).view(1, 3, 1, 1)
         self.deviation = torch.tensor(facts.preprocessing.deviation, device=device).view(1, 3, 1, 1)
@@ -146,13 +202,15 @@ class NetworkEncoder(ABC):
         return (raw / self._unit(raw)).cpu()
 
     @torch.inference_mode()
-    def norms(self, images: Tensor) -> Tensor:
-        """Return (N,) what the tokens of images are divided by.
-
-        Some generators were trained on embeddings at their own norm: its mean over pictures leads
-        back to it.
-        """
+    def class_norms(self, images: Tensor) -> Tensor | None:
+        """Return the norms (N,) that class tokens had, None if they are divided otherwise."""
+        if self.normalisation != "class":
+            return None
         return self._unit(self._tokens(self._pixels(images))).flatten().cpu()
+
+    def pooled(self) -> Encoder:
+        """Return the encoder of the pooled embedding alone; see `PooledEncoder`."""
+        return PooledEncoder(self) if self.pooled_width else super().pooled()
 
     def pool(self, images: Tensor) -> Tensor:
         """Return pooled embeddings (N, 1, D) of norm 1."""
@@ -175,6 +233,39 @@ class NetworkEncoder(ABC):
         squares: Tensor = raw.square().sum(dim=-1, keepdim=True).mean(dim=1, keepdim=True)
         # a map of a blank picture may be zero everywhere after a rectifier
         return squares.sqrt().clamp_min(torch.finfo(raw.dtype).tiny)
+
+
+class PooledEncoder(Encoder):
+    """The pooled embedding alone, the paper's 1 x 768 variant for large galleries.
+
+    It is the class token where there is one, else what the model pools its tokens to. The
+    published code leaves this variant's targets at their own norm; here they have norm 1, like the
+    class token among all tokens, so that a gallery of either serves both.
+
+    Parameters
+    ----------
+    encoder
+        The encoder of all tokens.
+    """
+
+    tokens = 1
+    has_class_token = True
+    normalisation: Normalisation = "class"
+
+    def __init__(self, encoder: NetworkEncoder) -> None:
+        self.encoder = encoder
+        self.size, self.width = encoder.size, encoder.pooled_width
+        self.preprocessing = encoder.preprocessing
+        self.id = f"{encoder.id}_pooled"
+        self.fingerprint = f"{encoder.fingerprint}/pooled"
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return pooled embeddings (N, 1, D) of norm 1."""
+        return self.encoder.pool(images)
+
+    def class_norms(self, images: Tensor) -> Tensor | None:
+        """Return the norms (N,) of the class tokens of the encoder of all tokens."""
+        return self.encoder.class_norms(images)
 
 
 def unit(pooled: Tensor) -> Tensor:

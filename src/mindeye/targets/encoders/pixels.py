@@ -7,10 +7,10 @@ from torch import Tensor
 
 from mindeye.data.images import resize
 from mindeye.errors import ConfigError
-from mindeye.targets.encoders.base import Normalisation, check_images
+from mindeye.targets.encoders.base import Encoder, check_images
 
 
-class PixelEncoder:
+class PixelEncoder(Encoder):
     """Grey pixels cut into patches: a target space for small sets of simple figures.
 
     Values lie in [0, 1] with black at 0, so that a dark background has no say in cosines.
@@ -22,9 +22,6 @@ class PixelEncoder:
     patch
         Side of a patch; K = (size / patch)^2 tokens of D = patch^2 values.
     """
-
-    has_class_token = False
-    normalisation: Normalisation = "none"
 
     def __init__(self, size: int, patch: int) -> None:
         if size < 1 or patch < 1 or size % patch:
@@ -40,6 +37,10 @@ class PixelEncoder:
         grey = resize(images, self.size).mean(dim=1, keepdim=True)
         patches = torch.nn.functional.unfold(grey, self.patch, stride=self.patch)
         return patches.transpose(1, 2).contiguous()
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return all tokens (N, K, D): pixels are compared one by one."""
+        return self.encode(images)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Return images (N, 3, size, size), the inverse of `encode` for grey pictures."""
