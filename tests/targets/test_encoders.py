@@ -68,7 +68,7 @@ def test_the_pooled_token_is_the_first_of_all() -> None:
 
 
 def test_pixels_have_no_pooled_token() -> None:
-    with pytest.raises(ConfigError, match="pixels:28:4 has no class token"):
+    with pytest.raises(ConfigError, match="pixels28 has no class token"):
         load_encoder("pixels:28:4", device=CPU, tokens="pooled")
 
 

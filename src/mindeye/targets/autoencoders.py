@@ -240,13 +240,13 @@ def _zoo(*, device: torch.device, size: int = 0) -> KLAutoencoder:
     return KLAutoencoder(zoo_folder("vae"), "zoo_vae", device=device, size=size)
 
 
-def _pixels(text: str, *, size: int = 0) -> PixelAutoencoder:
+def _pixels(text: str = "", *, size: int = 0) -> PixelAutoencoder:
     if not re.fullmatch(r"\d+", text):
-        raise ConfigError(f"unknown vae 'pixels:{text}'; write pixels:SIZE")
+        raise ConfigError(f"unknown vae 'pixels:{text}'; known: {KNOWN}")
     return PixelAutoencoder(size or int(text))
 
 
-def _taesd(text: str, *, device: torch.device, size: int = 0) -> TinyAutoencoder:
+def _taesd(text: str = "", *, device: torch.device, size: int = 0) -> TinyAutoencoder:
     folder = Path(text).expanduser()
     return TinyAutoencoder(tiny_files(folder), folder, "taesd", device=device, size=size)
 

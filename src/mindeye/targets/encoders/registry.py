@@ -175,18 +175,18 @@ def _zoo(*, device: torch.device) -> ClipEncoder:
     return ClipEncoder(zoo_folder("clip"), "zoo_clip", device=device)
 
 
-def _pixels(text: str) -> PixelEncoder:
+def _pixels(text: str = "") -> PixelEncoder:
     numbers = re.fullmatch(r"(\d+):(\d+)", text)
     if not numbers:
-        raise ConfigError(f"unknown encoder 'pixels:{text}'; write pixels:SIZE:PATCH")
+        raise ConfigError(f"unknown encoder 'pixels:{text}'; known: {KNOWN}")
     return PixelEncoder(int(numbers[1]), int(numbers[2]))
 
 
-def _timm(text: str, *, device: torch.device, size: int = 0) -> TimmEncoder:
+def _timm(text: str = "", *, device: torch.device, size: int = 0) -> TimmEncoder:
     architecture, _, file = text.partition(":")
     path = Path(file).expanduser()
     if not file or not re.fullmatch(r"[\w.]+", architecture):
-        raise ConfigError(f"unknown encoder 'timm:{text}'; write timm:ARCH:FILE")
+        raise ConfigError(f"unknown encoder 'timm:{text}'; known: {KNOWN}")
     return TimmEncoder(timm_file(architecture, path), path.stem, size=size, device=device)
 
 
