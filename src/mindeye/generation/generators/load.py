@@ -76,7 +76,7 @@ def _pixels(*, encoder: Encoder) -> PixelGenerator:
 
 def _ip_adapter(text: str = "", **given: Any) -> LatentGenerator:
     setting, name = Setting(**given), f"{PREFIX}{text}"
-    base, adapter = (_found(part, setting.weights) for part in split_adapter(name))
+    base, adapter = (_local(part, setting.weights) for part in split_adapter(name))
     unet, prompted = load_adapter(base, adapter)
     return _latent(name, base, "vae", unet, prompted, setting)
 
@@ -140,7 +140,7 @@ def load_generator(
     elif name.partition(":")[0] in GENERATORS:
         made = make_entry("GENERATORS", name, **vars(setting))
     else:
-        made = _from_folder(name, _found(name, weights), setting)
+        made = _from_folder(name, _local(name, weights), setting)
     absent = [part for part in NEEDED if not hasattr(made, part)]
     if absent:
         raise ConfigError(
@@ -177,7 +177,7 @@ def _latent(
     )
 
 
-def _found(name: str, weights: Path | None) -> Path:
+def _local(name: str, weights: Path | None) -> Path:
     """Return the folder or file of a name, without any network."""
     from mindeye.weights.find import find_weights
 
