@@ -43,6 +43,11 @@ class ReferenceImages:
     size: int | None = pixels.NSD_SIZE
     _features: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return int(self.images.shape[-2]), int(self.images.shape[-1])
+
     def features(self, extractor: FeatureExtractor) -> Tensor:
         """Features (N, D) of the pictures seen, extracted once for all systems.
 

@@ -33,6 +33,9 @@ from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import Encoder
 from mindeye.weights.names import found_models
 
+FEWEST_TEST = 2
+"""Test stimuli: identification is of one among others."""
+
 WHEREABOUTS = ("weights", "evaluate.weights")
 """Fields that say where something lies; a run may go on with another value of them."""
 
@@ -182,6 +185,11 @@ def start_run(config: RunConfig, subject_dir: Path, folder: Path) -> Workspace:
         raise DataError(
             f"{subject_dir} has no {empty[0]} stimuli; a run needs train, val and test, prepare it "
             "with another --test"
+        )
+    if len(subject.splits["test"]) < FEWEST_TEST:
+        raise DataError(
+            f"{subject_dir} has 1 test stimulus; there is nothing to tell it from, prepare it with "
+            "another --test"
         )
     content = {
         "config": config_dict(config),

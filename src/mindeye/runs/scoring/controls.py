@@ -31,6 +31,7 @@ from mindeye.controls.repeats import trials_curve
 from mindeye.controls.spread import candidate_spread
 from mindeye.controls.strata import stratified
 from mindeye.data.images import resize, to_images
+from mindeye.errors import DataError
 from mindeye.files import open_array
 from mindeye.metrics.curves import nway_curves
 from mindeye.metrics.picture_rows import ReferenceImages, picture_rows
@@ -104,25 +105,30 @@ def control_points(
     """
     scored = [one for _, rows in groups for one in rows]
     decoders = [one for one in scored if system(one.row.system).controls != "none"]
-    results: list[Control] = [
-        (nway_curves(scored, rng=stream(work, "nway"), scoring=scoring), []),
-        ([], [*floor_findings(decoders), *collapse_findings(scored)]),
-        *_by_nearness(work, groups, scoring),
-    ]
-    for i, (_, rows) in enumerate(groups):
-        rng = stream(work, f"lookup {i}")
-        results.append(against_lookup(rows, MAIN, rng=rng, scoring=scoring))
-    controls: tuple[Callable[[Workspace, Scoring], Iterable[Control]], ...]
-    controls = (
-        partial(_candidates, reference=reference),
-        _same_cluster,
-        _held_out,
-        _trials,
-        _regions,
-    )
-    for control in track(controls, "controls"):
-        results += control(work, scoring)
+    controls: dict[str, Callable[[Workspace, Scoring], Iterable[Control]]] = {
+        "nway": lambda *_: [(nway_curves(scored, rng=stream(work, "nway"), scoring=scoring), [])],
+        "shuffled_pairs": lambda *_: [([], floor_findings(decoders))],
+        "collapse": lambda *_: [([], collapse_findings(scored))],
+        "nearest_training": partial(_by_nearness, groups=groups),
+        "training_lookup": partial(_lookups, groups=groups),
+        "candidates": partial(_candidates, reference=reference),
+        "same_cluster": _same_cluster,
+        "held_out_clusters": _held_out,
+        "trials_averaged": _trials,
+        "regions": _regions,
+    }
+    results: list[Control] = []
+    for name, control in track(controls.items(), "controls"):
+        try:
+            results += control(work, scoring)
+        except DataError as error:  # too few stimuli for it: the run's scores are not lost
+            results.append(([], [Finding(name, "", False, f"Not computed: {error}.")]))
     return [p for points, _ in results for p in points], [f for _, many in results for f in many]
+
+
+def _lookups(work: Workspace, scoring: Scoring, *, groups: Sequence[Group]) -> Iterator[Control]:
+    for i, (_, rows) in enumerate(groups):
+        yield against_lookup(rows, MAIN, rng=stream(work, f"lookup {i}"), scoring=scoring)
 
 
 def _decoders(work: Workspace) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -132,7 +138,9 @@ def _decoders(work: Workspace) -> Iterator[tuple[str, NDArray[np.float32]]]:
             yield name, np.array(prediction(work, path), dtype=np.float32)
 
 
-def _by_nearness(work: Workspace, groups: Sequence[Group], scoring: Scoring) -> Iterator[Control]:
+def _by_nearness(
+    work: Workspace, scoring: Scoring, *, groups: Sequence[Group]
+) -> Iterator[Control]:
     near = nearness(
         true_pooled(work, work.test_ids), true_pooled(work, work.subject.splits["train"]),
         rng=stream(work, "nearness"),
@@ -158,7 +166,7 @@ def _candidates(
         picks = np.load(path.with_name(f"{name}_pick.npy"))
         tables: list[list[Measure]] = []
         for i in track(range(candidates.shape[1]), f"{name} 1 by 1"):
-            images = resize(to_images(np.asarray(candidates[:, i])), reference.images.shape[-1])
+            images = resize(to_images(np.asarray(candidates[:, i])), reference.shape)
             rng = stream(work, f"candidate {name} {i}")
             rows = picture_rows(name, images, reference, rng=rng, scoring=quick, k=1)
             tables.append(measures_of(rows))

@@ -67,7 +67,7 @@ def picture_groups(
         scored = [rows[c] for c in system(name).ceilings if c in rows]
         ceilings = {one.row.metric: one.row.value for one in scored[0]} if scored else {}
         rows[name] = picture_rows(
-            name, resize(to_images(images()), reference.images.shape[-1]), reference,
+            name, resize(to_images(images()), reference.shape), reference,
             rng=stream(work, f"pictures {name}"), scoring=scoring, ceilings=ceilings, k=k,
         )  # fmt: skip
     return _with_references([(work.drawn_ids, [one for group in rows.values() for one in group])])
