@@ -185,16 +185,7 @@ def search_with_run(
 ) -> str:
     """Look up every test stimulus of a run, write what is asked for, and return the text.
 
-    Parameters
-    ----------
-    gallery
-        Gallery to ask.
-    run
-        Folder of the run.
-    how
-        Settings of the search.
-    json, pictures, out
-        File of the answers, file of the sheet, folder of the picks; None leaves one out.
+    That is the file of the answers, of the sheet, and the folder of the picks; None leaves one out.
     """
     work = open_run(run, run_config)
     answers = ask(gallery, work, how)
@@ -216,13 +207,8 @@ def search_with_run(
 def ask(gallery: Gallery, work: Workspace, how: RunSearch) -> Answers:
     """Look up every test stimulus of a run by what was decoded of it.
 
-    Raises
-    ------
-    DataError
-        If the gallery is of another encoder or width than what looks it up, the two runs are of
-        different subjects, or the picture of an answer is missing.
-    UsageError
-        If k is less than 1.
+    Raises DataError if the gallery is of another encoder or width than what looks it up, the two
+    runs are of different subjects, or the picture of an answer is missing.
     """
     asking = work if how.pooled_run is None else open_run(how.pooled_run, run_config)
     queries, by = _queries(gallery, asking, how.first_order)
@@ -319,10 +305,7 @@ def _content(work: Workspace, answers: Answers) -> dict[str, Any]:
 def _write(work: Workspace, answers: Answers, folder: Path) -> int:
     """Write the picks as reconstructions, with what was seen; an earlier call's are replaced.
 
-    Returns
-    -------
-    int
-        Number of picks that are, pixel for pixel, the picture that was seen.
+    Returns how many picks are, pixel for pixel, the picture that was seen.
     """
     is_ours = (folder / ANSWERS).is_file()
     if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
@@ -346,14 +329,9 @@ def _write(work: Workspace, answers: Answers, folder: Path) -> int:
 def retrieved_pictures(
     gallery: Gallery, rows: NDArray[np.int64], size: tuple[int, int], root: Path | None
 ) -> NDArray[np.uint8]:
-    """Return the pictures (S, H, W, 3) of rows (S,) at one size (H, W).
+    """Return the pictures (S, H, W, 3) of rows (S,) at one size (H, W), cut out of the middle.
 
-    A picture of another shape is resized to cover it and the middle is cut out, as encoders do.
-
-    Raises
-    ------
-    DataError
-        If a query has no answer, or a picture is missing or not readable.
+    Raises DataError if a query has no answer, or a picture is missing or not readable.
     """
     if (rows < 0).any():
         raise DataError(f"query {int((rows < 0).argmax())} has no answer in {gallery.path}")

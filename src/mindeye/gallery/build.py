@@ -41,12 +41,8 @@ from mindeye.progress import track
 def begun(folder: Path, source: Source) -> Info:
     """Return the description of the gallery that a build begins or goes on with.
 
-    Raises
-    ------
-    UsageError
-        If the folder holds something else.
-    DataError
-        If it holds a gallery of another source or space.
+    Raises UsageError if the folder holds something else, DataError if it holds a gallery of another
+    source or space.
     """
     if not (folder / DESCRIPTION).is_file():
         if folder.is_dir() and any(folder.iterdir()):
@@ -63,17 +59,9 @@ def begun(folder: Path, source: Source) -> Info:
 
 
 def write_parts(folder: Path, info: Info, source: Source, config: SourceConfig) -> Info:
-    """Write the missing parts of a source, each listed as soon as it is whole.
+    """Write the missing parts of a source, each listed as soon as it is whole; returns all.
 
-    Returns
-    -------
-    Info
-        The description with all parts of the source.
-
-    Raises
-    ------
-    DataError
-        If the source changed since the build began, is damaged, or leaves no vector.
+    Raises DataError if the source changed since the build began, is damaged, or leaves no vector.
     """
     own = [part for part in info.parts if part.source == source.name]
     for part, job in zip(own, source.jobs, strict=False):
@@ -101,13 +89,7 @@ def write_parts(folder: Path, info: Info, source: Source, config: SourceConfig) 
 
 
 def index_parts(folder: Path, info: Info, config: IndexConfig) -> Info:
-    """Build the index of all parts, or bring it up to date; without a back-end, the gallery's own.
-
-    Returns
-    -------
-    Info
-        The description with back-end and options.
-    """
+    """Build the index of all parts, or bring it up to date; by default the gallery's own."""
     config = config if config.backend else IndexConfig.of(info.backend, info.options)
     if config.backend == "faiss":
         config = chosen(config, info.count)

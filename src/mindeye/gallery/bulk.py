@@ -134,28 +134,9 @@ def embed_shards(
 ) -> tuple[list[Outcome], list[Outcome]]:
     """Embed the pictures of shards, one pair of files a shard; what is done already is skipped.
 
-    Parameters
-    ----------
-    source
-        Folder of .tar shards (webdataset, img2dataset), or one of them.
-    out
-        Folder to write; `mindeye gallery build` takes it.
-    config
-        Encoder, and how many workers. Vectors are the same with and without Ray.
-
-    Returns
-    -------
-    tuple
-        Outcomes of the shards that earlier calls embedded, and of those that this one did.
-
-    Raises
-    ------
-    DataError
-        If there are no shards; or, after all others were done, if some are broken: lists them.
-    UsageError
-        If `out` holds embeddings of another encoder.
-    ConfigError, CheckpointError
-        If the encoder is unknown or not there, or there is no Ray at the address.
+    Returns the outcomes of the shards that earlier calls embedded, and of those that this one did;
+    vectors are the same with and without Ray. Raises DataError if there are no shards or, after all
+    others were done, lists those that are broken; UsageError if `out` is of another encoder.
     """
     shards = shards_in(Path(source))
     if not shards:
@@ -240,10 +221,7 @@ class ShardEmbedder:
     def embed(self, job: ShardJob) -> Outcome:
         """Write the pair of files of a shard, unless it is there; a broken one has a problem.
 
-        Raises
-        ------
-        ConfigError
-            If this machine has another encoder than the one that began.
+        Raises ConfigError if this machine has another encoder than the one that began.
         """
         if self.facts != job.encoder:
             raise ConfigError(
@@ -292,19 +270,10 @@ def _here(jobs: Sequence[ShardJob], config: BulkConfig) -> Generator[Outcome]:
 def on_ray(
     jobs: Sequence[ShardJob], config: BulkConfig, embedder: type = ShardEmbedder
 ) -> Generator[Outcome]:
-    """Yield outcomes as workers of Ray bring them, in no order.
+    """Yield outcomes as workers of Ray bring them, in no order; `embedder.embed` does the work.
 
     A worker that dies is started again by Ray and its shard given out again, as often as `TRIES`
     says. Files are written atomically and a shard that is there is skipped, so nothing comes twice.
-
-    Parameters
-    ----------
-    jobs
-        Shards that are left to do.
-    config
-        Number of workers and address of Ray.
-    embedder
-        Class whose method `embed` does the work.
     """
     with _ray(config) as ray:
         gpus = ray.cluster_resources().get("GPU", 0)

@@ -51,13 +51,7 @@ def describe(gallery: Gallery) -> dict[str, Any]:
 
 
 def check_gallery(gallery: Gallery) -> list[str]:
-    """Verify a gallery and return what was found to be right.
-
-    Raises
-    ------
-    DataError
-        At the first thing that is not: a checksum, a count, ids, norms, the index.
-    """
+    """Verify a gallery and return what is right; raises DataError at the first fault."""
     if not gallery.has_vectors or gallery.path is None:
         size = f"{len(gallery)} vectors of width {gallery.info.width}"
         return [_check_ids(gallery), f"the index opens and holds {size}"]

@@ -141,11 +141,8 @@ def embeddings_in(path: Path) -> list[Path]:
 def open_embeddings(path: Path, arrays: Sequence[Path], config: SourceConfig) -> Source:
     """Cut arrays into runs of rows, each with its rows of the table beside it.
 
-    Raises
-    ------
-    DataError
-        If an array or table is missing, cut off or does not fit the other, or the embeddings are
-        of another encoder or width than asked.
+    Raises DataError if an array or table is missing, cut off or does not fit the other, or the
+    embeddings are of another encoder or width than asked.
     """
     width = int(_opened(arrays[0]).shape[1])
     size = config.part or PART

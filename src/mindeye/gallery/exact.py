@@ -129,19 +129,8 @@ def unit_rows(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return vectors (N, D) at norm 1, float32 and contiguous, and the norms (N,) they had.
 
-    Parameters
-    ----------
-    vectors
-        Vectors (N, D) of any float type.
-    what
-        Name of the vectors, for the message.
-    first
-        Number of their first row, for the message.
-
-    Raises
-    ------
-    DataError
-        If a row holds NaN or infinity, or is zero throughout; names the row.
+    Raises DataError if a row holds NaN or infinity or is zero throughout, naming it by `what` and
+    its number, counted from `first`.
     """
     values, norms = with_norms(vectors)
     bad = ~(np.isfinite(norms) & (norms > 0))
@@ -248,19 +237,7 @@ class ExactSearch:
 def rescored(
     vectors: Vectors, queries: NDArray[np.float32], rows: NDArray[np.int64], k: int
 ) -> Matches:
-    """Score candidates by their stored vectors and return the k best.
-
-    Parameters
-    ----------
-    vectors
-        Vectors of the gallery.
-    queries
-        Queries (Q, D) of norm 1.
-    rows
-        Candidates (Q, R) of every query, no row twice; -1 for none.
-    k
-        Number of candidates to keep, at most R.
-    """
+    """Score candidates (Q, R), -1 for none, by their stored vectors and return the k best."""
     count, reach = rows.shape
     step = max(1, SCORED_BYTES // max(1, reach * vectors.width * 4))
     found = []

@@ -112,12 +112,8 @@ def lists(config: IndexConfig, count: int) -> int:
 def factory(config: IndexConfig, count: int, width: int) -> str:
     """Return the text that faiss's factory is given for so many vectors (count, width).
 
-    Raises
-    ------
-    ConfigError
-        If the bytes of a code do not divide the width.
-    DataError
-        If there are too few vectors to train codes on.
+    Raises ConfigError if the bytes of a code do not divide the width, DataError if there are too
+    few vectors to train codes on.
     """
     code = config.pq or width // EIGHT
     if not config.pq and (width % EIGHT or code > MOST_EIGHTS):
@@ -147,15 +143,7 @@ def build_index(folder: Path, info: Info, vectors: Vectors, config: IndexConfig)
 
     Vectors are read a chunk at a time; memory is that of the index and of the training sample. A
     call that was cut off goes on with the index that it kept last, at most five minutes older.
-
-    Raises
-    ------
-    ConfigError
-        If an option does not fit, or faiss's factory knows no such index.
-    DataError
-        If there are too few vectors to train on, or a file of the index is damaged.
-    MissingDependencyError
-        If faiss is not installed.
+    Raises ConfigError or DataError if an option or the number of vectors does not fit.
     """
     path, note = folder / "index.faiss", folder / "index.json"
     is_ours = _is_index_of(folder, info, config)
@@ -178,15 +166,7 @@ def build_index(folder: Path, info: Info, vectors: Vectors, config: IndexConfig)
 
 
 def open_index(folder: Path, info: Info, vectors: Vectors, config: IndexConfig) -> FaissSearch:
-    """Open a gallery's index, memory-mapped.
-
-    Raises
-    ------
-    DataError
-        If it is missing, damaged, or holds other vectors than the gallery.
-    MissingDependencyError
-        If faiss is not installed.
-    """
+    """Open a gallery's index; raises DataError if it is missing or holds other vectors."""
     has = "no index of them"
     if _is_index_of(folder, info, config):
         index = read_index(folder / "index.faiss")
@@ -204,12 +184,8 @@ def open_index_folder(folder: Path, config: IndexConfig) -> tuple[int, Tables, F
     """Open an index folder of clip-retrieval or autofaiss; returns width, tables and search.
 
     What `config` leaves at its default stays as whoever made the index tuned it. The vectors are
-    not there, so that scores are those of the index and cannot be made exact.
-
-    Raises
-    ------
-    DataError
-        If there is no index, its metadata are missing, or do not describe its vectors.
+    not there, so that scores are those of the index and cannot be made exact. Raises DataError if
+    there is no index, or its metadata do not describe its vectors.
     """
     file = next((folder / name for name in INDEX_FILES if (folder / name).is_file()), None)
     if file is None:
@@ -234,10 +210,7 @@ def open_index_folder(folder: Path, config: IndexConfig) -> tuple[int, Tables, F
 def read_index(path: Path, *, grows: bool = False) -> Any:
     """Open an index file, memory-mapped where faiss can; `grows` reads it to be added to.
 
-    Raises
-    ------
-    DataError
-        If it is missing, cut off or no index of faiss.
+    Raises DataError if it is missing, cut off or no index of faiss.
     """
     faiss = _faiss()
     flags = [0] if grows else [faiss.IO_FLAG_MMAP_IFC, 0]  # some kinds cannot be mapped

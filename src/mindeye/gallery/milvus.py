@@ -101,16 +101,8 @@ class MilvusCollection:
         """Insert the rows that are not there yet, and index them.
 
         Rows go in by order and by `upsert`, so that what was cut off goes on after what is
-        committed and a batch that was sent twice is there once.
-
-        Raises
-        ------
-        ConfigError
-            If Lite's files are another process's.
-        DataError
-            If the collection holds another gallery's rows.
-        MilvusError
-            If the Milvus does not answer or dies; rows that it committed stay.
+        committed and a batch that was sent twice is there once. Raises DataError if the collection
+        holds another gallery's rows, and what `call` raises.
         """
         self._create()
         held, batch = self._held(), min(BATCH, max(1, MOST_BYTES // (4 * self.vectors.width)))
@@ -126,13 +118,7 @@ class MilvusCollection:
         write_json(self.folder / "milvus.json", {**content, "count": len(self.vectors)})
 
     def opened(self) -> MilvusCollection:
-        """Make it ready to be searched.
-
-        Raises
-        ------
-        DataError
-            If it was not built, or holds another number of rows than the gallery.
-        """
+        """Make it ready to be searched; raises DataError if it was not built or lacks rows."""
         path = self.folder / "milvus.json"
         try:
             self.name, self.kind = (str(read_json(path)[key]) for key in ("collection", "index"))
@@ -162,12 +148,8 @@ class MilvusCollection:
     def call(self, method: str, *args: Any, **given: Any) -> Any:
         """Call a method of the client on this collection.
 
-        Raises
-        ------
-        ConfigError
-            If another process has Milvus Lite's files.
-        MilvusError
-            If the Milvus does not answer in time, or refuses.
+        Raises ConfigError if another process has Milvus Lite's files, MilvusError if the Milvus
+        does not answer in time, or refuses.
         """
         import grpc
         from pymilvus import MilvusClient

@@ -74,14 +74,7 @@ def read_shard(shard: Path) -> Iterator[PictureSample | str]:
     """Yield every sample of a shard, or, of one that cannot be used, why.
 
     Among millions of pictures out of the web some never open; they cost themselves and not their
-    shard.
-
-    Raises
-    ------
-    DataError
-        If the shard is missing, no tar file, or cut off.
-    MissingDependencyError
-        If webdataset is not installed.
+    shard. Raises DataError if the shard is missing, no tar file, or cut off.
     """
     try:
         from webdataset.tariterators import group_by_keys, tar_file_expander
@@ -139,14 +132,9 @@ class PictureFinder:
         self._members: dict[str, tarfile.TarInfo] = {}
 
     def find(self, root: Path, where: str) -> Picture | None:
-        """Return the picture (H, W, 3) that a table names, None if it is absent or does not open.
+        """Return the picture (H, W, 3) of a path, or of SHARD.tar/KEY, below the folder `root`.
 
-        Parameters
-        ----------
-        root
-            Folder that the name is looked up in; a name that leads out of it is not followed.
-        where
-            Path of the picture below the folder, or SHARD.tar/KEY.
+        None where it is absent or does not open; a name that leads out is not followed.
         """
         name, _, key = where.partition("/")
         try:
@@ -186,16 +174,9 @@ def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
 def write_sheet(
     path: Path, lines: Sequence[Sequence[Picture | None]], picks: Sequence[int] = ()
 ) -> None:
-    """Write lines of pictures as a PNG; grey where a picture is not at hand.
+    """Write lines of pictures (H, W, 3), as many in each, as a PNG; grey where one is not at hand.
 
-    Parameters
-    ----------
-    path
-        File to write.
-    lines
-        Pictures (H, W, 3), the same number in every line.
-    picks
-        Number of the picture to frame in every line; none by default.
+    `picks` has the number of the picture to frame in every line; by default none is.
     """
     tiles = []
     for number, line in enumerate(lines):

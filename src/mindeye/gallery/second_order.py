@@ -56,31 +56,11 @@ def select(
     root: Path | None = None,
     batch_size: int = 64,
 ) -> Selection:
-    """Put the answers of a first search in the order of all their tokens.
+    """Put the answers (Q, k) of a first search, -1 for none, in the order of all their tokens.
 
     Every picture is read and embedded once, however many queries found it, and only a batch of them
-    is held at a time.
-
-    Parameters
-    ----------
-    gallery
-        Gallery that was searched.
-    rows
-        Answers (Q, k), best first; -1 for none.
-    tokens
-        Predicted tokens (Q, K, D), of any float type and norm; may be memory-mapped.
-    encoder
-        Encoder that gives all tokens (K, D) of a picture.
-    root
-        Folder below which pictures are looked up; None for the gallery's own sources.
-    batch_size
-        Number of pictures embedded at once.
-
-    Raises
-    ------
-    DataError
-        If the tokens are not those of the encoder, one is not finite, or the picture of an answer
-        is missing or not readable; names it.
+    is held at a time. The predicted tokens (Q, K, D) may be memory-mapped. Raises DataError if they
+    are not those of the encoder or not finite, or the picture of an answer is missing; names it.
     """
     if tokens.shape != (len(rows), encoder.tokens, encoder.width):
         raise DataError(
@@ -119,13 +99,7 @@ def ranked(scores: NDArray[np.float32]) -> Selection:
 def answer_pictures(
     gallery: Gallery, rows: NDArray[np.int64], *, root: Path | None = None
 ) -> Iterator[Picture]:
-    """Yield the pictures (H, W, 3) of rows; arguments as of `Gallery.pictures`.
-
-    Raises
-    ------
-    DataError
-        If one is missing or not readable; names its row, id and where it should be.
-    """
+    """Yield the pictures (H, W, 3) of rows; raises DataError of one that is missing, by name."""
     for row, picture in zip(rows, gallery.pictures(rows, root=root), strict=True):
         if picture is None:
             line = gallery.table(np.array([row])).iloc[0]

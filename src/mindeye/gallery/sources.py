@@ -53,12 +53,8 @@ def is_embeddings(source: Any) -> bool:
 def any_source(source: Any, ids: Sequence[str] | None, config: SourceConfig) -> Source:
     """Return a path, embeddings (N, D) or pictures (N, H, W, 3) as a source.
 
-    Raises
-    ------
-    DataError
-        If it is none of these, what is there is damaged, or the ids do not fit it.
-    ConfigError
-        If pictures come without an encoder.
+    Raises DataError if it is none of these, damaged, or the ids do not fit it; ConfigError if
+    pictures come without an encoder.
     """
     if isinstance(source, str | Path):
         if ids is not None:
@@ -77,13 +73,7 @@ def any_source(source: Any, ids: Sequence[str] | None, config: SourceConfig) -> 
 
 
 def read_whole(source: Source) -> tuple[NDArray[Any], pd.DataFrame]:
-    """Return all vectors (N, D) of a source, as they came, and their texts.
-
-    Raises
-    ------
-    DataError
-        If an id is there twice.
-    """
+    """Return all vectors (N, D) of a source, as they came, and their texts; no id may be twice."""
     blocks = [block for job in source.jobs for block in job.read()]
     table = pd.concat([block.table for block in blocks], ignore_index=True)
     names_of(table["id"].tolist(), len(table))
@@ -103,13 +93,7 @@ def as_array(values: Any) -> NDArray[Any]:
 
 
 def names_of(ids: Sequence[str] | None, count: int) -> list[str]:
-    """Return the ids of so many rows, their numbers by default.
-
-    Raises
-    ------
-    DataError
-        If there are more or fewer ids, or one is there twice.
-    """
+    """Return ids of so many rows, by default their numbers; raises DataError if they do not fit."""
     names = [str(row) for row in range(count)] if ids is None else [str(i) for i in ids]
     if len(names) != count:
         raise DataError(f"{len(names)} ids for {count} rows; give one id a row")
@@ -130,12 +114,7 @@ def shards_in(path: Path) -> list[Path]:
 def gallery_encoder(config: SourceConfig) -> tuple[Encoder, VectorSpace]:
     """Load the encoder that pictures are embedded by, and say what space it gives.
 
-    Raises
-    ------
-    ConfigError
-        If none is named, or as `load_encoder`.
-    CheckpointError
-        As `load_encoder`.
+    Raises ConfigError if none is named, and what `load_encoder` raises.
     """
     if not config.encoder:
         raise ConfigError("pictures need an encoder: name one with --encoder, such as zoo")
@@ -188,24 +167,8 @@ class Queries(NamedTuple):
 def queries_of(source: Path, space: VectorSpace, gallery: object, *, weights: str = "") -> Queries:
     """Return the queries in a file: an .npy of embeddings, or a picture.
 
-    Parameters
-    ----------
-    source
-        File .npy of (Q, D), (Q, 1, D) or (D,); or a picture, which the gallery's own encoder
-        embeds.
-    space, gallery
-        Space of the gallery that is asked, and its name for messages.
-    weights
-        Folder of fetched models.
-
-    Raises
-    ------
-    DataError
-        If the file is malformed, or of another width than the gallery.
-    UsageError
-        If it is neither.
-    ConfigError
-        If it is a picture and the gallery's encoder is not known here.
+    A picture is embedded by the gallery's own encoder; raises ConfigError if that is not known
+    here, UsageError if the file is neither, and what `queries_from` raises.
     """
     if source.suffix == ".npy":
         return queries_from(open_array(source, "give embeddings (Q, D)"), space, gallery, source)
@@ -235,25 +198,11 @@ def queries_from(
     own: VectorSpace | None = None,
     names: Sequence[str] = (),
 ) -> Queries:
-    """Return embeddings as queries, after a look at whether they belong to the gallery.
+    """Return embeddings (Q, D), (Q, K, D) of which all tokens count, or (D,) as queries.
 
-    Parameters
-    ----------
-    vectors
-        Embeddings (Q, D), (Q, K, D) of which all tokens count, or (D,); any float type and norm.
-    space, gallery
-        Space of the gallery that is asked, and its name for messages.
-    what
-        Name of the queries for messages.
-    own
-        Encoder and width of the queries; None where only the width is known.
-    names
-        Names of the queries; by default their numbers.
-
-    Raises
-    ------
-    DataError
-        If they are no embeddings, hold NaN, or lie in another space; both are named.
+    `own` is their encoder and width, None where only the width is known; `gallery` and `what` name
+    both sides for messages. Raises DataError if they are no embeddings, hold NaN, or lie in another
+    space than the gallery.
     """
     shape = vectors.shape
     if vectors.dtype.kind != "f" or vectors.ndim not in (1, 2, 3) or not vectors.size:

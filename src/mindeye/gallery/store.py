@@ -192,13 +192,7 @@ def open_tables(folder: Path, info: Info) -> Tables:
 
 
 def read_info(folder: Path) -> Info:
-    """Read ``gallery.json``.
-
-    Raises
-    ------
-    DataError
-        If it is missing, damaged, of another format, or names files that no gallery has.
-    """
+    """Read ``gallery.json``; raises DataError if it is missing, damaged or of another format."""
     path = folder / DESCRIPTION
     try:
         content = read_json(path)
@@ -333,15 +327,7 @@ Texts = Tables | MemoryTables
 
 
 def open_table(path: Path) -> Any:
-    """Open a parquet file without reading its rows.
-
-    Raises
-    ------
-    DataError
-        If it is missing, cut off or damaged.
-    MissingDependencyError
-        If pyarrow is not installed.
-    """
+    """Open a parquet file without reading its rows; raises DataError if it is damaged."""
     _, parquet = arrow()
     try:
         return parquet.ParquetFile(path)
