@@ -61,9 +61,9 @@ class KLAutoencoder:
     folder
         Local folder that `AutoencoderKL.from_pretrained` reads; safetensors only.
     name
-        Its `id`.
+        Name of the autoencoder, its `id`.
     device
-        Where it runs.
+        Device that the autoencoder runs on.
     size
         Side that pictures are resized to; 0 takes the folder's `sample_size`, or `SIZE` where it
         names none.
@@ -110,11 +110,11 @@ class TinyAutoencoder:
     vae
         The network, see `tiny_folder` and `tiny_files`.
     folder
-        Where it is from.
+        Folder that the network was read from.
     name
-        Its `id`.
+        Name of the autoencoder, its `id`.
     device
-        Where it runs.
+        Device that the autoencoder runs on.
     size
         Side that pictures are resized to; 0 takes `SIZE`, as such folders name none.
     """

@@ -143,7 +143,7 @@ class Facts:
     Parameters
     ----------
     id
-        Its name.
+        Name of the encoder.
     tokens, width
         K and D.
     pooled_width
@@ -151,7 +151,7 @@ class Facts:
     preprocessing
         What becomes of pictures first.
     fingerprint
-        Of weights and versions.
+        Hash of weights and versions.
     """
 
     id: str
@@ -172,7 +172,7 @@ class NetworkEncoder(Encoder):
     facts
         What is known of it.
     device
-        Where it runs.
+        Device that the network runs on.
     """
 
     has_class_token = True
