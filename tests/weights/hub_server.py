@@ -51,6 +51,7 @@ class SmallHub:
 class _Handler(BaseHTTPRequestHandler):
     hub: SmallHub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_HEAD(self) -> None:
         self._answer(body=False)

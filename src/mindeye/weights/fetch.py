@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mindeye.errors import CheckpointError, MindEyeError, UsageError
-from mindeye.files import write_json
+from mindeye.files import atomic_path, write_json
 from mindeye.weights.checks import bytes_text, check_address, check_root, check_space
-from mindeye.weights.complete import check_folder
+from mindeye.weights.complete import check_file, check_folder
 from mindeye.weights.hub import Hub, HubFile, Listing, chosen_files
 from mindeye.weights.names import Request, requests_of
 from mindeye.weights.record import RECORD, read_record
-from mindeye.weights.rewrite import rewrite_pickle
 from mindeye.weights.table import Model, pickle_of
 
 Tell = Callable[[str], None]
@@ -203,7 +202,7 @@ def _download(hub: Hub, plan: Planned, config: FetchModelsConfig, tell: Tell) ->
             continue
         path = hub.download(model, commit, file, folder)
         if safe != file.path:
-            rewrite_pickle(path, folder / safe)
+            _rewrite(path, folder / safe)
         done.add(safe)
         # After each file: a rewritten one cannot be told from another revision's otherwise.
         facts = {"revision": config.revision_of(model), "commit": commit, "licence": licence}
@@ -216,3 +215,33 @@ def _download(hub: Hub, plan: Planned, config: FetchModelsConfig, tell: Tell) ->
         check_folder(folder, model=model, inside=part)
     total = bytes_text(sum(file.size for file in plan.files))
     tell(f"{model.id}: {total}, commit {commit[:12]}, licence {licence} -> {folder}")
+
+
+def _rewrite(pickled: Path, target: Path) -> None:
+    """Read a pickled state dict, tensors and plain containers alone, and write safetensors.
+
+    Nothing in the pickle is executed (`torch.load(weights_only=True)`), and it is deleted
+    afterwards, so that no run ever loads one; tensors keep names, shapes and types. A file that is
+    torn, or holds anything but tensors by name, is a `CheckpointError`.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    check_file(pickled, allow_pickles=True)
+    try:
+        state = torch.load(pickled, map_location="cpu", weights_only=True, mmap=True)
+        state = state.get("state_dict", state)
+        # Tensors that share memory are not allowed in safetensors.
+        tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
+        if not tensors or not all(isinstance(name, str) for name in tensors):
+            raise ValueError("no tensors by name")
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(
+            f"{pickled} is no plain file of tensors ({reason}); it is not loaded: delete it, and "
+            "fetch again if it is torn"
+        ) from error
+    with atomic_path(target) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    check_file(target)
+    pickled.unlink()
