@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command import reported, run_benchmark
-from benchmarks.gallery_points import MARGIN_RECALL, RULE
-from benchmarks.gallery_table import table
+from benchmarks.gallery_table import MARGIN_RECALL, RULE, table
 from benchmarks.gallery_vectors import Mixture
 from benchmarks.timing import machine
 from mindeye.config.fingerprints import config_hash

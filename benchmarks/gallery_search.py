@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gallery_points import choose, grid, recall
+from benchmarks.gallery_table import choose, grid, recall
 from mindeye.gallery.config import IndexConfig
 from mindeye.gallery.faiss_index import lists, reach, read_index, set_search
 from mindeye.gallery.gallery import Gallery

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gallery_memory import PeakMemory
 from benchmarks.gallery_search import tuned, turns
 from benchmarks.gallery_vectors import Mixture, Synthetic, geometry, write_vectors
+from benchmarks.gallery_weigh import PeakMemory
 from mindeye.errors import MindEyeError
 from mindeye.files import write_array
 from mindeye.gallery.config import IndexConfig, SourceConfig

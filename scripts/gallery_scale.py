@@ -17,9 +17,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gallery_growth import growth
-from benchmarks.gallery_plan import ROW_ID, Assumptions, plan
-from benchmarks.gallery_table import verdict
+from benchmarks.gallery_table import ROW_ID, Assumptions, growth, plan, verdict
 
 
 def row(*cells: object) -> str:

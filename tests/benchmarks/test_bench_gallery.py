@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 
 from benchmarks.gallery import GalleryBench, bench_gallery
-from benchmarks.gallery_growth import growth, power_law
-from benchmarks.gallery_plan import Assumptions, plan
-from benchmarks.gallery_points import MARGIN_RECALL, choose, grid, recall
-from benchmarks.gallery_table import table, verdict
+from benchmarks.gallery_table import (
+    MARGIN_RECALL,
+    Assumptions,
+    choose,
+    grid,
+    growth,
+    plan,
+    power_law,
+    recall,
+    table,
+    verdict,
+)
 from benchmarks.gallery_vectors import BLOCK, Mixture, Synthetic, write_vectors
 from mindeye.errors import DataError, UsageError
 from mindeye.files import write_json
