@@ -1,4 +1,4 @@
-"""`fetch_nsd` with the real boto3 against a real server of a miniature bucket."""
+"""`fetch_nsd` against a real server of a miniature bucket that answers as S3 does."""
 
 from __future__ import annotations
 
