@@ -162,18 +162,10 @@ class Guided:
         self.scale = scale
 
     def __call__(
-        self,
-        x_t: Tensor,
-        times: Tensor,
-        condition: Tensor,
-        *,
-        keep_condition: Tensor | None = None,
-        keep_target: Tensor | None = None,
+        self, x_t: Tensor, times: Tensor, condition: Tensor, **keep: Tensor | None
     ) -> Tensor:
         """(N, K, D) guided prediction."""
-        conditional = self.denoiser(
-            x_t, times, condition, keep_condition=keep_condition, keep_target=keep_target
-        )
+        conditional = self.denoiser(x_t, times, condition, **keep)
         if self.scale == 1:
             return conditional
         nobody = torch.zeros(len(x_t), dtype=torch.bool, device=x_t.device)
@@ -191,16 +183,7 @@ class PredictsX0:
         self.convert = {"noise": schedule.x0_from_noise, "v": schedule.x0_from_velocity}[predicts]
 
     def __call__(
-        self,
-        x_t: Tensor,
-        times: Tensor,
-        condition: Tensor,
-        *,
-        keep_condition: Tensor | None = None,
-        keep_target: Tensor | None = None,
+        self, x_t: Tensor, times: Tensor, condition: Tensor, **keep: Tensor | None
     ) -> Tensor:
         """(N, K, D) prediction of `x_0`."""
-        prediction = self.denoiser(
-            x_t, times, condition, keep_condition=keep_condition, keep_target=keep_target
-        )
-        return self.convert(x_t, times, prediction)
+        return self.convert(x_t, times, self.denoiser(x_t, times, condition, **keep))
