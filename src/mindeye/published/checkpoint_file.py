@@ -29,8 +29,6 @@ COUNTER = "num_batches_tracked"
 FINITE_CHUNK = 1 << 24
 """Values checked at once, which keeps the memory of the check small."""
 
-_ZIP_MAGIC = b"PK\x03\x04"
-
 
 class _Nothing:
     """Stands for a class that a file names but the weights do not need."""
@@ -87,29 +85,20 @@ def refuse_non_finite(path: Path, state: Mapping[str, Tensor]) -> None:
 def _load(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path} is no file; give the .pth file of the published training")
-    is_zip = zipfile.is_zipfile(path)
-    with path.open("rb") as stream:
-        begins_as_zip = stream.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
-    if begins_as_zip and not is_zip:
-        raise CheckpointError(f"{path} is cut off, its end is missing; download or copy it again")
     try:
         with torch.serialization.safe_globals(_REPLACEMENTS):
-            return torch.load(path, map_location="cpu", mmap=is_zip, weights_only=True)
-    except pickle.UnpicklingError as error:
+            mapped = zipfile.is_zipfile(path)
+            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+    except Exception as error:  # a torn or hostile file can make the reader fail in any way
         code = re.search(r"GLOBAL (\S+)", str(error))
-        if code is None:
+        if isinstance(error, pickle.UnpicklingError) and code:
             raise CheckpointError(
-                f"{path} is no checkpoint of torch, or torn; download or copy it again"
+                f"{path} names code ({code.group(1)}) and was not read; nothing in it was run. If "
+                f"you trust its source, load it there and save its {WEIGHTS} alone"
             ) from error
         raise CheckpointError(
-            f"{path} names code ({code.group(1)}) and was not read; nothing in it was run. If you "
-            f"trust its source, load it there and save its {WEIGHTS} alone"
-        ) from error
-    except Exception as error:  # a torn or hostile file can make the reader fail in any way
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(
-            f"{path} is no checkpoint of torch, or torn ({type(error).__name__}: {reason}); "
-            "download or copy it again"
+            f"{path} is cut off, torn or no checkpoint of torch ({type(error).__name__}); download "
+            "or copy it again"
         ) from error
 
 
