@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,25 +11,29 @@ import torch
 
 from mindeye import arrays
 from mindeye.data.scenes import draw_scene, make_scenes
-from mindeye.processes import join_processes
+from mindeye.processes import Processes, join_processes
 from mindeye.targets.augment import recolour
-from mindeye.targets.encoders import load_encoder
+from mindeye.targets.encoders import PixelEncoder
 from mindeye.targets.store import write_embeddings
 
 COUNT, BATCH = 29, 4
 
 
-def main(out: str, cut_after: int) -> None:
-    processes = join_processes("cpu")
+def embed(
+    folder: Path, processes: Processes, before: Callable[[int], None] = lambda batch: None
+) -> None:
+    """Write both arrays and the number of batches that this process embedded.
+
+    `before` is called ahead of every batch with its number.
+    """
     torch.set_num_threads(1)
     arrays.KEEP_EVERY = 0.0
-    folder, encoder = Path(out), load_encoder("zoo", device=processes.device)
+    encoder = PixelEncoder(16, 4)
     pictures = np.stack([draw_scene(s) for s in make_scenes(COUNT, 5)])
     batches = []
 
     def encode(images: torch.Tensor) -> torch.Tensor:
-        if len(batches) == cut_after:
-            os._exit(0)  # as a power cut: nothing is tidied up
+        before(len(batches))
         batches.append(len(images))
         return encoder.encode(images)
 
@@ -57,4 +60,6 @@ def main(out: str, cut_after: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    group = join_processes("cpu")
+    for out in sys.argv[1:]:
+        embed(Path(out), group)
