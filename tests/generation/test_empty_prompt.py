@@ -52,7 +52,7 @@ def test_the_empty_prompt_is_the_pipelines(xl: bool, tmp_path: Path) -> None:
 
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    from mindeye.generation.generators.schedulers import load_scheduler
+    from mindeye.generation.generators.loop import load_scheduler
 
     parts: dict[str, Any] = {
         "vae": drawer.own.module,  # type: ignore[union-attr]

@@ -29,7 +29,7 @@ from torch import Tensor
 from mindeye.config import ReconstructConfig
 from mindeye.generation.generators import LatentGenerator, load_generator
 from mindeye.generation.generators.conditions import CrossAttention
-from mindeye.generation.generators.schedulers import load_scheduler
+from mindeye.generation.generators.loop import load_scheduler
 from mindeye.targets.autoencoders import Autoencoder, PixelAutoencoder, load_autoencoder
 from mindeye.targets.encoders import load_encoder
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from embedding_processes import embed
+
 from mindeye import arrays
 from mindeye.processes import Processes
 

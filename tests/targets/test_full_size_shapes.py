@@ -9,11 +9,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from mindeye.targets.encoders.clip import clip_tokens
 from mindeye.targets.encoders.open_clip import open_clip_tokens
-from mindeye.targets.encoders.shapes import SHAPES
 from mindeye.targets.encoders.timm_maps import timm_tokens
-from mindeye.targets.encoders.vision import dino_tokens, siglip_output
+from mindeye.targets.encoders.vision import clip_tokens, dino_tokens, siglip_output
+
+SHAPES: dict[str, tuple[int, int, int]] = {
+    "openai/clip-vit-large-patch14": (257, 768, 224),
+    "open_clip RN50": (50, 1024, 224),
+    "open_clip ViT-B-32": (50, 512, 224),
+    "open_clip ViT-H-14": (257, 1024, 224),
+    "open_clip ViT-bigG-14": (257, 1280, 224),
+    "facebook/dinov2-large": (257, 1024, 224),
+    "google/siglip2-so400m-patch14-384": (729, 1152, 384),
+    "timm convnext_xlarge": (49, 2048, 224),
+    "timm tf_efficientnet_lite0": (49, 320, 224),
+}
+"""Model -> tokens K, width D, side of its pictures."""
 
 
 def clip() -> tuple[Any, Callable[..., Tensor]]:

@@ -12,8 +12,7 @@ from torch import Tensor
 from mindeye.config.bounds import REGISTRIES
 from mindeye.data.images import resize
 from mindeye.errors import CheckpointError, ConfigError
-from mindeye.targets.encoders.base import check_images
-from mindeye.targets.encoders.folders import folder_fingerprint
+from mindeye.targets.encoders.base import check_images, folder_fingerprint
 from mindeye.targets.entries import make_entry
 from mindeye.weights.pretrained import open_pretrained, read_settings
 from mindeye.zoo import zoo_folder

@@ -2,8 +2,7 @@
 
 from mindeye.generation.generators.base import Generator, Space
 from mindeye.generation.generators.latent import LatentGenerator
-from mindeye.generation.generators.load import GENERATORS, load_generator
-from mindeye.generation.generators.pixels import PixelGenerator
+from mindeye.generation.generators.load import GENERATORS, PixelGenerator, load_generator
 
 __all__ = [
     "GENERATORS",

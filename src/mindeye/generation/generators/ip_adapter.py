@@ -7,8 +7,7 @@ from typing import Any
 
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.generation.generators.base import Space
-from mindeye.generation.generators.conditions import ImagePrompt
-from mindeye.generation.generators.text import empty_prompt
+from mindeye.generation.generators.conditions import ImagePrompt, empty_prompt
 from mindeye.weights.pretrained import open_part, quiet
 
 PREFIX = "ip_adapter:"

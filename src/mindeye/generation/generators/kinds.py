@@ -22,8 +22,8 @@ from mindeye.generation.generators.conditions import (
     CrossAttention,
     ImageEmbedding,
     NoisedLabel,
+    empty_prompt,
 )
-from mindeye.generation.generators.text import empty_prompt
 from mindeye.targets.encoders import Encoder
 from mindeye.weights.pretrained import open_part, read_settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,14 +14,13 @@ from mindeye.config import ReconstructConfig
 from mindeye.config.bounds import REGISTRIES
 from mindeye.errors import ConfigError
 from mindeye.generation.generators.backends import BACKENDS, encoders_of, fitting
-from mindeye.generation.generators.base import Generator, Space
+from mindeye.generation.generators.base import Generator, Space, check_embeddings
 from mindeye.generation.generators.conditions import Condition, CrossAttention
 from mindeye.generation.generators.ip_adapter import PREFIX, load_adapter, split_adapter
 from mindeye.generation.generators.kinds import Request, kind_of
 from mindeye.generation.generators.latent import LatentGenerator
+from mindeye.generation.generators.loop import load_scheduler
 from mindeye.generation.generators.own_vae import OwnAutoencoder
-from mindeye.generation.generators.pixels import PixelGenerator
-from mindeye.generation.generators.schedulers import load_scheduler
 from mindeye.targets.autoencoders import Autoencoder
 from mindeye.targets.encoders import Encoder, PixelEncoder
 from mindeye.targets.entries import make_entry
@@ -58,6 +58,30 @@ class Setting:
     device: torch.device
     weights: Path | None = None
     pictures: Tensor | None = None
+
+
+class PixelGenerator:
+    """Unfolds pixel tokens into a picture.
+
+    Parameters
+    ----------
+    encoder
+        Encoder of the tokens.
+    """
+
+    uses_start = False
+
+    def __init__(self, encoder: PixelEncoder) -> None:
+        self.encoder = encoder
+        self.space = Space(encoder.tokens, encoder.width, "any")
+
+    def generate(
+        self, tokens: Tensor, *, seeds: Sequence[int], start: Tensor | None = None
+    ) -> Tensor:
+        """Return images (N, 3, size, size); `seeds` and `start` change nothing."""
+        del start
+        check_embeddings(tokens, self.space, seeds=seeds)
+        return self.encoder.decode(tokens)
 
 
 def _zoo(**given: Any) -> LatentGenerator:

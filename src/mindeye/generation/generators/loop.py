@@ -10,10 +10,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mindeye.errors import CheckpointError, ConfigError
 
 GUIDANCE_OFF = 1.0
 
@@ -123,3 +126,38 @@ def _guide(output: Tensor, plan: Plan, channels: int, learned_variance: bool) ->
     if learned_variance and variance.shape[1]:
         return torch.cat([mean, variance], dim=1)
     return mean
+
+
+SCHEDULERS = {
+    "unipc": "UniPCMultistepScheduler",
+    "ddim": "DDIMScheduler",
+    "dpmpp": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "pndm": "PNDMScheduler",
+    "ddpm": "DDPMScheduler",
+}
+"""Name in `reconstruct.scheduler` -> class of `diffusers`."""
+
+
+def load_scheduler(folder: Path, name: str) -> Any:
+    """Return a scheduler of that name with the settings in `folder/scheduler`.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
+    CheckpointError
+        If the folder holds no scheduler settings.
+    """
+    if name not in SCHEDULERS:
+        raise ConfigError(f"unknown reconstruct.scheduler {name!r}; known: {', '.join(SCHEDULERS)}")
+    import diffusers
+
+    kind = getattr(diffusers, SCHEDULERS[name])
+    # DPM-Solver would take the first three channels of a network that also predicts variances,
+    # which are not all there are of a latent; the loop has cut the variances off already.
+    more = {"variance_type": None} if name == "dpmpp" else {}
+    try:
+        return kind.from_pretrained(folder, subfolder="scheduler", local_files_only=True, **more)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder} holds no scheduler: {error}") from error

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mindeye.errors import ConfigError, DataError
+from mindeye.files import sha256, versions
 from mindeye.targets.encoders.preprocessing import Preprocessing
 
 Normalisation = Literal["class", "rms", "none"]
@@ -21,6 +26,8 @@ sqrt(K). ``none``: nothing. One number a picture in every case, so that the prop
 tokens stay as the model gives them.
 """
 
+HASHED = (".safetensors", ".json")
+"""Files of a model folder whose content its fingerprint depends on."""
 TOLERANCE = 1e-3
 """By how much rounding may carry a value past 0 or 1; a grey level is 4e-3."""
 
@@ -271,3 +278,25 @@ class PooledEncoder(Encoder):
 def unit(pooled: Tensor) -> Tensor:
     """Return vectors (N, D) as (N, 1, D) of norm 1."""
     return torch.nn.functional.normalize(pooled, dim=-1).unsqueeze(1)
+
+
+def folder_fingerprint(folder: Path, *libraries: str) -> str:
+    """Return a hash of a model folder's weights and of the libraries that run them.
+
+    Parameters
+    ----------
+    folder
+        The folder; of a file, the file alone counts.
+    *libraries
+        Distributions that decide the numbers beside those of `mindeye.files.versions`.
+    """
+    known = versions()
+    for name in libraries:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            known[name] = metadata.version(name)
+    digest = hashlib.sha256(repr(sorted(known.items())).encode())
+    paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    for path in paths:
+        if path.suffix in HASHED:
+            digest.update(f"{path.relative_to(folder)}:{sha256(path)}".encode())
+    return digest.hexdigest()[:16]

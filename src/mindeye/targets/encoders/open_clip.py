@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from mindeye.errors import CheckpointError, MissingDependencyError
-from mindeye.targets.encoders.base import Facts, NetworkEncoder
-from mindeye.targets.encoders.folders import folder_fingerprint
+from mindeye.targets.encoders.base import Facts, NetworkEncoder, folder_fingerprint
 from mindeye.targets.encoders.preprocessing import (
     CLIP_DEVIATION,
     CLIP_MEAN,

@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from mindeye.errors import CheckpointError
+from mindeye.weights.pretrained import read_settings
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
@@ -126,3 +127,27 @@ def _side(size: Any) -> int:
 def blank(size: int, device: str = "cpu") -> Tensor:
     """Return pixels (1, 3, size, size) for finding out shapes."""
     return torch.zeros(1, 3, size, size, device=device)
+
+
+PROCESSORS = (".", "../image_processor", "../feature_extractor", "../image_feature_extractor")
+"""Where a processor lies from an encoder's folder, alone or in a pipeline of diffusers."""
+
+
+def preprocessing_of(folder: Path, default: Preprocessing | None = None) -> Preprocessing:
+    """Read the processor that belongs to an encoder's folder.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none and no default, or it is not understood.
+    """
+    for place in PROCESSORS:
+        path = folder / place / "preprocessor_config.json"
+        if path.is_file():
+            return processor_preprocessing(read_settings(path), path)
+    if default is None:
+        raise CheckpointError(
+            f"{folder} has no preprocessor_config.json, which says how pictures are resized and "
+            "normalised; fetch the model again"
+        )
+    return default

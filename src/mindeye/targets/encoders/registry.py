@@ -13,11 +13,10 @@ from torch import Tensor
 from mindeye.config.bounds import REGISTRIES
 from mindeye.errors import CheckpointError, ConfigError
 from mindeye.targets.encoders.base import Encoder, NetworkEncoder
-from mindeye.targets.encoders.clip import ClipEncoder
 from mindeye.targets.encoders.open_clip import SETTINGS, OpenClipEncoder, weights_in
 from mindeye.targets.encoders.pixels import PixelEncoder
 from mindeye.targets.encoders.timm_maps import TimmEncoder, timm_file, timm_folder
-from mindeye.targets.encoders.vision import DinoEncoder, SiglipEncoder
+from mindeye.targets.encoders.vision import ClipEncoder, DinoEncoder, SiglipEncoder
 from mindeye.targets.entries import UnusedOptionError, call_with, make_entry
 from mindeye.weights.pretrained import read_settings
 from mindeye.zoo import zoo_folder

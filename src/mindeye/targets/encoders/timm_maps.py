@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from mindeye.errors import CheckpointError, ConfigError, MissingDependencyError
-from mindeye.targets.encoders.base import Facts, NetworkEncoder, Normalisation, unit
-from mindeye.targets.encoders.folders import folder_fingerprint
+from mindeye.targets.encoders.base import (
+    Facts,
+    NetworkEncoder,
+    Normalisation,
+    folder_fingerprint,
+    unit,
+)
 from mindeye.targets.encoders.preprocessing import Preprocessing, blank
 from mindeye.weights.pretrained import read_settings
 
