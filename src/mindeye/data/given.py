@@ -30,7 +30,7 @@ class GivenPictures:
     captions
         Caption of every picture, S texts.
     source, licence
-        Where the pictures come from and on what terms, for `subject.json`.
+        Origin of the pictures and their terms of use, for `subject.json`.
     """
 
     ids: list[str]

@@ -29,7 +29,7 @@ def permuted_subject(subject: Subject, permutation: int) -> Subject:
     Parameters
     ----------
     subject
-        As recorded; it is left as it is.
+        Subject with the recorded pairs, which is left unchanged.
     permutation
         0 for the recorded pairs; n > 0 for the n-th permutation.
     """

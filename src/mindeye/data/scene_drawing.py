@@ -203,9 +203,9 @@ def draw_parts(
     setting : str
         A key of `SETTING_LOOKS`.
     objects : sequence of (category, colour, texture, x, y, size)
-        In drawing order; places and sizes as shares of the picture.
+        Objects in drawing order; places and sizes as shares of the picture.
     light : (horizon, light, tint, glow, phase)
-        As in `mindeye.data.scenes.Scene`.
+        Light of the scene; see `mindeye.data.scenes.Scene`.
     size : int
         Side of the picture in pixels.
 

@@ -81,7 +81,7 @@ class Scene:
     glow
         Horizontal place of the light source, in [0, 1].
     phase
-        Where waves and hills start, in [0, 1).
+        Phase of waves and hills, in [0, 1).
     """
 
     setting: str
@@ -196,7 +196,7 @@ def caption(scene: Scene, order: Sequence[int] | None = None) -> str:
     ----------
     scene : Scene
     order : sequence of int, optional
-        In which order to name the objects; by default from left to right.
+        Order in which the objects are named; from left to right by default.
 
     Returns
     -------

@@ -95,7 +95,7 @@ class Simulation:
     Parameters
     ----------
     config, seed
-        What it was made from.
+        Configuration and seed of the simulation.
     given
         The S pictures, their names and meaning; the first `config.train` are for training, the
         others for testing.

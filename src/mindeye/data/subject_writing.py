@@ -36,7 +36,7 @@ def write_subject(
     folder
         Folder to write; an earlier subject there is replaced.
     betas, trials, pictures, stimuli, voxels
-        As in `Subject`.
+        Contents of the subject; see `Subject`.
     info
         Facts for `subject.json`: source, space, units, licence ...
     more
@@ -116,7 +116,7 @@ def commit_subject(
     folder
         Folder to write; an earlier subject there is replaced.
     trials, stimuli, voxels, info
-        As in `write_subject`.
+        Tables and facts of the subject; see `write_subject`.
     more
         Further files of the draft that belong to the subject, like "truth/responses.npy".
     scratch

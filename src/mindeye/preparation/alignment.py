@@ -56,7 +56,7 @@ class AlignmentConfig:
     voxels
         Voxels looked at, at most: those most alike across repeats, at random without repeats.
     fewest_pictures
-        With fewer distinct pictures the test does not apply.
+        Fewest distinct pictures that the test applies to.
     permutations
         Times the pictures are dealt anew.
     significance
@@ -254,7 +254,7 @@ def measure_alignment(
         Betas of all trials, (N, V), finite; may be memory-mapped. About N x min(V, 1000) values
         are held in memory.
     trials, pictures, stimuli, rng, config
-        As in `AlignmentTest`.
+        Parameters of the test; see `AlignmentTest`.
 
     Raises
     ------
@@ -294,7 +294,7 @@ def sessions_at_chance(
     A session is named if its one-sided p-value is above .05 and its expected z, the median of the
     other sessions' scaled by the square root of its trials, is above 6. A session as good as the
     others then ends up here once in 150,000, one of half their signal once in 11 at the very
-    limit; sessions of weaker subjects are not judged.
+    limit; sessions of weaker subjects are not tested.
 
     Parameters
     ----------

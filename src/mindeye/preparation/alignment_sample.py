@@ -34,7 +34,7 @@ def draw_pictures(
     Parameters
     ----------
     trials, pictures, stimuli
-        As in `measure_alignment`.
+        Tables and pictures of the recording; see `measure_alignment`.
     most
         Number of stimuli to draw, at most.
     rng

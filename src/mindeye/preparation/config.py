@@ -30,13 +30,13 @@ class PrepareConfig:
     val_share
         Share of training stimuli held out as val if the trial table names none.
     cluster_embeddings
-        For ``clusters``: .npy (pictures, width) whose row is the stimulus id, for clusters by
-        meaning; without it they are clusters by layout and colour.
+        Embeddings for ``clusters`` by meaning, an .npy (pictures, width) whose row is the stimulus
+        id; without it they are clusters by layout and colour.
     sessions
         Sessions to train on, like 1 (the one-hour setting), 1-5,7 or all; scaling is fitted on
         their training trials alone.
     test_sessions
-        Where test trials come from: ``all`` sessions, or the training ``budget`` alone.
+        Sessions that test trials come from: ``all`` sessions, or the training ``budget`` alone.
     zscore
         ``session`` within sessions on training trials, ``train`` over all training trials,
         ``session_all`` within sessions on all trials (as published; test trials are in the

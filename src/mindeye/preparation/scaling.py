@@ -144,7 +144,7 @@ def write_betas(
     Parameters
     ----------
     raw, voxels, design, sample
-        As in `measure_voxels`.
+        Betas, voxels, scaling and sample; see `measure_voxels`.
     path
         The file `betas.npy` to write, (N, V) float32.
     scaler

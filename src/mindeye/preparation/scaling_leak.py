@@ -105,7 +105,7 @@ def scaling_leak(
     betas
         Betas as prepared, (N, V); may be memory-mapped, are read once in blocks of trials.
     sessions, training, zscore
-        As in `ScalingDesign`.
+        Parameters of the scaling; see `ScalingDesign`.
     """
     if zscore not in ("session", "train"):
         return None
