@@ -17,7 +17,8 @@ FRAGMENT = re.compile(
 """Texts that lean on the function's name or on other parameters."""
 PLACES = ("Where to", "What to", "Which")
 DIALECT = re.compile(
-    r"\b(paging|descent|descend|seal(ed|s)?|judge[sd]?|rung|stand[_-]ins?|stand ins|outsiders?|recheck|team)\b",
+    r"\b(paging|descent|descend|seal(ed|s)?|judge[sd]?|rung|stand[_-]ins?|stand ins"
+    r"|outsiders?|recheck|team)\b",
     re.IGNORECASE,
 )
 
