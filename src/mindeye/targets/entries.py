@@ -22,20 +22,17 @@ def make_entry(registry: str, name: str, **options: Any) -> Any:
     registry
         Name of the dict in `REGISTRIES`.
     name
-        Name of the entry, and after a colon what the object is made of.
+        Name of an entry that is there, and after a colon what the object is made of.
     **options
         Given to the entry as far as it takes them.
 
     Raises
     ------
     ConfigError
-        If there is no such entry, or it cannot be made of what follows the colon.
+        If it cannot be made of what follows the colon.
     """
-    known = REGISTRIES[registry]
     head, colon, rest = name.partition(":")
-    if head not in known:
-        raise ConfigError(f"{registry} has no {head!r}; it has {', '.join(known)}")
-    entry = known[head]
+    entry = REGISTRIES[registry][head]
     if not (isinstance(entry, type) or inspect.isroutine(entry)):
         return entry
     return call_with(entry, (rest,) if colon else (), options, name=name)
