@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mindeye.cli import GROUPS, all_verbs, help_of
+from mindeye.cli import GROUPS, all_verbs
+from mindeye.verb_help import help_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 

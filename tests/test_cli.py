@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from mindeye import cli
-from mindeye.cli import GROUPS, all_verbs, examples_of, help_of, main, overview
+from mindeye.cli import GROUPS, all_verbs, main, overview
 from mindeye.commands.training import STAGE_HELP
 from mindeye.config.flags import _sorted, flags_of
 from mindeye.runs import STAGES
+from mindeye.verb_help import examples_of, help_of
 
 Write = Callable[..., dict[str, Path]]
 
