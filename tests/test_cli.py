@@ -15,7 +15,7 @@ import pytest
 from mindeye import cli
 from mindeye.cli import GROUPS, all_verbs, main, overview
 from mindeye.commands.training import STAGE_HELP
-from mindeye.config.flags import _sorted, flags_of
+from mindeye.config.flags import _sorted, flags_of, takes_fields
 from mindeye.runs import STAGES
 from mindeye.verb_help import examples_of, help_of
 
@@ -181,7 +181,7 @@ def test_every_command_of_the_docs_is_understood(command: str) -> None:
     if "--help" in words:
         assert help_of(name, verb)
     else:
-        _sorted(flags_of(verb), words, cli.takes_fields(verb))
+        _sorted(flags_of(verb), words, takes_fields(verb))
 
 
 @pytest.mark.parametrize(
