@@ -14,8 +14,11 @@ import argparse
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
 
 from benchmarks.gallery_table import ROW_ID, Assumptions, growth, plan, verdict
 

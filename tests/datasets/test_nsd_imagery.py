@@ -264,7 +264,7 @@ FAULTS: dict[str, tuple[Callable[[Tree], object], str]] = {
         lambda t: changed(t, "imgA_2", CUE="S", CONDITION="S"), "names target 'S'"),
     "table is no text": (
         lambda t: t.table("imgA_1").write_bytes(b"\xff\xfe\x00\x00"), "imgA_1.tsv"),
-    "empty table": (lambda t: t.table("imgA_1").write_text(""), "not a readable table"),
+    "empty table": (lambda t: t.table("imgA_1").write_text(""), "no line of column names"),
     "no picture": (lambda t: t.picture("K").unlink(), "no picture of target K"),
     "five targets": (lambda t: t.save_pairs("A", "HRVLP"), r"shape \(5, 3\)"),
     "a letter twice": (lambda t: t.save_pairs("A", "HRVLPP"), "six different ones"),
